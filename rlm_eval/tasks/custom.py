@@ -76,7 +76,8 @@ class Custom(LoadedTask):
     own_length: ClassVar[bool] = True
     # 1: exact by default; numbers, booleans and dictionaries as text.
     # 2: lists in table cells as text. 3: arrays in table cells as text, or as one joined string.
-    VERSION: ClassVar[int] = 4
+    # 4: an id or cluster of 0 as none, dates of data frames with their midnight.
+    VERSION: ClassVar[int] = 5
     clusters_in_data: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -92,6 +93,7 @@ class Custom(LoadedTask):
         Raises `ConfigError` naming an unreadable row and column.
         """
         own = (self.context, self.question, self.answer)
+        rows_of: dict[str, int] = {}
         for number, row in enumerate(file_rows(str(self.path)), 1):
             place = f"{self.path}, row {number}"
             missing = [column for column in own if row.get(column) is None]
@@ -116,8 +118,13 @@ class Custom(LoadedTask):
             meta: dict[str, Any] = {
                 k: v for k, v in row.items() if k not in own and not isinstance(v, list | dict)
             }
-            cluster = str(row.get("cluster") or text_hash(canonical_text(context)))
-            item = str(row.get("id") or number)
+            cluster = _name(row.get("cluster"), text_hash(canonical_text(context)))
+            item = _name(row.get("id"), str(number))
+            if (first := rows_of.setdefault(item, number)) != number:
+                raise ConfigError(
+                    f"{place}: its id, {item}, is that of row {first}; give each row its own, or "
+                    "leave the column `id` out (rows that share something have one `cluster`)"
+                )
             yield Draft(question, context, gold, cluster, item, meta=meta)
 
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
@@ -218,7 +225,8 @@ def _accepted(value: Any, place: str) -> Any:
         parts = [value[name] for name in names]
         value = [x for part in parts for x in (part if isinstance(part, list) else [part])]
         value = list(dict.fromkeys(value)) if all(isinstance(x, str) for x in value) else value
-    value = [_plain(x) for x in value] if isinstance(value, list) else _plain(value)
+    listed = [x for one in (value if isinstance(value, list) else [value]) for x in _plain(one)]
+    value = listed if isinstance(value, list) or len(listed) > 1 else listed[0]
     golds = value if isinstance(value, list) else [value]
     if not golds:
         raise ConfigError(
@@ -237,11 +245,25 @@ def _accepted(value: Any, place: str) -> Any:
     return value
 
 
-def _plain(value: Any) -> Any:
-    """Convert a date to text and a decimal to a number; return other values unchanged."""
+def _plain(value: Any) -> list[Any]:
+    """Convert a date to the texts that name it and a decimal to a number; leave other values.
+
+    A data frame has every date as a time stamp: one at midnight, without a time zone, is a date.
+    """
+    if isinstance(value, datetime.datetime):
+        if value.tzinfo is None and value.time() == datetime.time():
+            return [value.date().isoformat()]
+        units = ["auto"] if value.second or value.microsecond else ["auto", "minutes"]
+        return [value.isoformat(between, unit) for unit in units for between in " T"]
     if isinstance(value, datetime.date | datetime.time):
-        return value.isoformat()
-    return float(value) if isinstance(value, Decimal) else value
+        return [value.isoformat()]
+    return [float(value) if isinstance(value, Decimal) else value]
+
+
+def _name(value: Any, default: str) -> str:
+    """A row's `id` or `cluster` as text; the default for none. 0 is a name."""
+    is_none = value is None or value != value or not str(value).strip()  # NaN in data frames
+    return default if is_none else str(value)
 
 
 def _worded(gold: Any) -> str:

@@ -57,6 +57,43 @@ def test_a_cluster_is_a_context(tmp_path):
     assert first.cluster == third.cluster != second.cluster
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_names_of_rows_may_begin_at_zero(tmp_path, first):
+    rows = [
+        {"context": f"It is {n}.", "question": "What?", "answer": str(n), "id": n + first,
+         "cluster": n // 2 + first}
+        for n in range(4)
+    ]  # fmt: skip
+    made = list(Custom(path=_jsonl(tmp_path, rows), tokenizer="approx4").samples())
+    assert [sample.item for sample in made] == [str(n + first) for n in range(4)]
+    assert len({sample.cluster for sample in made}) == 2
+
+
+def test_two_rows_of_one_name_are_refused_with_both_numbers(tmp_path):
+    path = _jsonl(tmp_path, [ROWS[0], ROWS[1], ROWS[0]])
+    with pytest.raises(ConfigError, match=r"row 3: its id, a, is that of row 1; give each row"):
+        list(Custom(path=path, tokenizer="approx4").samples())
+
+
+@pytest.mark.parametrize(
+    ("gold", "reply", "value"),
+    [
+        ("2024-01-03", "The date is 2024-01-03.", 1.0),
+        ("2024-01-03 10:30", "It began at 2024-01-03 10:30.", 1.0),
+        ("2024-01-03 10:30", "It began at 2024-01-03T10:30:00.", 1.0),
+        ("2024-01-03 10:30", "It began on 2024-01-03.", 0.0),
+    ],
+)
+def test_dates_of_data_frames_are_scored_alike_in_every_kind_of_file(tmp_path, gold, reply, value):
+    frame = pd.DataFrame(ROWS[:1]).assign(answer=pd.to_datetime([gold]))
+    frame.to_parquet(tmp_path / "x.parquet")
+    frame.to_csv(tmp_path / "x.csv", index=False)  # a time of a day is a text there, as written
+    for name in ("x.parquet", "x.csv")[: 2 if len(gold) == 10 else 1]:
+        task = Custom(path=str(tmp_path / name), tokenizer="approx4")
+        (sample,) = task.samples()
+        assert task.score(sample, Answer(reply))[0].value == value, name
+
+
 def test_parquet_and_own_column_names(tmp_path):
     path = tmp_path / "rows.parquet"
     pq.write_table(pa.table({"text": ["It rains."], "ask": ["Weather?"], "gold": ["rain"]}), path)
