@@ -48,6 +48,7 @@ CHOSEN = {
     ],
     "rlm_paper_table1_wide": ["models=gpt-5", "method=base,rlm"],
     "recursion": ["task=subject", "length=1k", "method=rlm_read,long_context,program"],
+    "recursion_claims": ["method=rlm_read_2,long_context"],
     "recursion_prompt_selection": ["task=sentiment,s_niah"],
     "smoke": ["method=rlm,long_context"],
 }

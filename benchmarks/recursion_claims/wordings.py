@@ -18,18 +18,26 @@ from rlm_eval.tasks.base import rng
 from rlm_eval.tasks.oolong.grammar import family
 
 _FITS = "\n\nWhich of these labels fits it best: {list}? Reply with the label only."
+_FIRST = "Which of these labels fits this {noun} best: {list}? Reply with the label only.\n\n"
 _IS = "\n\nIs this {either}? Reply with one word."
 WORDINGS = {
-    "noun, field, line": "{Noun}: Instance: {line}" + _FITS,
-    "noun, line": "{Noun}: {line}" + _FITS,
-    "field, line": "Instance: {line}" + _FITS,
-    "line": "{line}" + _FITS,
+    "noun, field, line; fits it": "{Noun}: Instance: {line}" + _FITS,
+    "noun, line; fits it": "{Noun}: {line}" + _FITS,
+    "field, line; fits it": "Instance: {line}" + _FITS,
+    "line; fits it": "{line}" + _FITS,
+    "fits this; field, line": _FIRST + "Instance: {line}",
+    "fits this; line": _FIRST + "{line}",
     "field, line; is this": "Instance: {line}" + _IS,
     "line; is this": "{line}" + _IS,
     "quoted line; is this": '"{line}"' + _IS,
+    "noun, line; is the": "{Noun}: {line}\n\nIs the {noun} {either}? Reply with one word.",
+    "line; is what it says": "{line}\n\nIs what this says {either}? Reply with one word.",
+    "line; fits what it says": "{line}\n\nWhich label fits what this says: {list}? Reply with the "
+    "label only.",
+    "completion": "Text: {line}\nLabels: {list}\nThe label of the text is:",
 }
-"""The first is what root models wrote under `rlm/read`, the fourth that of the program
-`label_each`. `Instance:` is the name of the field that holds the text in OOLONG's lines."""
+"""The first is what root models wrote under `rlm/read`, the fifth under `rlm/read_2`; the fourth is
+that of the program `label_each`. `Instance:` names the field of the text in OOLONG's lines."""
 NOUNS = {"claims": "Statement", "subject": "Message", "sentiment": "Remark", "formal": "Note"}
 
 
@@ -50,6 +58,7 @@ def asked(wording: str, name: str, line: str, turned: bool) -> str:
         list=", ".join(labels),
         either=f"{', '.join(labels[:-1])} or {labels[-1]}",
         Noun=NOUNS[name],
+        noun=NOUNS[name].lower(),
     )
 
 

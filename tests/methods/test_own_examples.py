@@ -13,7 +13,7 @@ from rlm_eval.methods.rlm.own import Own, example_names
 from rlm_eval.methods.rlm.protocol import HEAD_CHARS, View, head_of, lengths_of
 from rlm_eval.methods.text import sections
 
-PROMPTS = ("rlm/read", "rlm/general")
+PROMPTS = ("rlm/read", "rlm/read_2", "rlm/general")
 TEXTS = {
     "|": "[06:40] line 2 | Is the fuel pump at the north pier in use today?",
     "->": "1 -> class 4 -> We all meet behind the gym on Friday at eight.",
@@ -44,8 +44,12 @@ def test_each_worked_example_runs_on_a_context_of_its_kind(prompt, kind):
             names = {"context": context, "llm_query_batched": batched}
             exec(re.search(r"```python\n(.*?)```", code, re.S)[1], names)
 
-    assert asked[0].startswith("Call: Is the fuel pump")
-    assert all("Which of these labels fits it best: " in prompt for prompt in asked)
+    if prompt == "rlm/read_2":  # the question first
+        assert asked[0].startswith("Which of these labels fits this call best: order, ")
+        assert "\n\nIs the fuel pump" in asked[0]
+    else:
+        assert asked[0].startswith("Call: Is the fuel pump")
+        assert all("Which of these labels fits it best: " in prompt for prompt in asked)
     assert printed.getvalue().startswith("order 1 > question 0")
     assert ("Ottilie Brand came" in printed.getvalue()) == (prompt == "rlm/general")
     assert texts[0] in messages[-1].content, "the beginning of the context is shown"
