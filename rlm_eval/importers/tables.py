@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rlm_eval.core.whole_text import whole_text
 from rlm_eval.importers.rows import BadLog, Source
 
 Raw = Mapping[str, Any]
@@ -133,17 +134,6 @@ def loads(text: str) -> Any:
         return whole_text(found) if _HALF_PAIR in text.lower() else found
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-
-
-def whole_text(value: Any) -> Any:
-    """Replace lone surrogates in a JSON value by `?`: they cannot be encoded as UTF-8."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    if isinstance(value, list):
-        return [whole_text(one) for one in value]
-    if isinstance(value, dict):
-        return {whole_text(name): whole_text(one) for name, one in value.items()}
-    return value
 
 
 def _finite(text: str) -> float | None:

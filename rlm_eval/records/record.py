@@ -17,6 +17,7 @@ from rlm_eval.core import renamed
 from rlm_eval.core.amounts import known_sum
 from rlm_eval.core.errors import NoRecords, RlmEvalError
 from rlm_eval.core.types import Call, Outcome, Role, Sample, Score, Trajectory, Usage
+from rlm_eval.core.whole_text import whole_text
 from rlm_eval.records import coverage
 from rlm_eval.records.artefacts import fingerprints, is_runaway
 from rlm_eval.records.call_patterns import habits
@@ -264,10 +265,13 @@ def _max_fanout(subs: Sequence[Call]) -> int:
 
 
 def to_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Build a typed table: every column of `COLUMNS`, then score, note and meta columns."""
+    """Build a typed table: every column of `COLUMNS`, then score, note and meta columns.
+
+    A lone surrogate in a text is `?`.
+    """
     import pandas as pd
 
-    frame = pd.DataFrame(list(rows))
+    frame = pd.DataFrame([_whole(row) for row in rows])
     extra = sorted(c for c in frame.columns if c not in COLUMNS)
     frame = frame.reindex(columns=[*COLUMNS, *extra])
     dtypes: dict[str, Any] = {
@@ -282,6 +286,13 @@ def to_frame(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
         # A note that is a number in one cell and text in another is stored as text.
         typed[name] = column.astype("string") if column.dtype == object else column
     return pd.DataFrame(typed)
+
+
+def _whole(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: whole_text(value) if isinstance(value, str | list | dict) else value
+        for name, value in row.items()
+    }
 
 
 def load_records(

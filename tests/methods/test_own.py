@@ -150,3 +150,17 @@ async def test_no_tag_is_read_there_by_other_dialects(protocol, tmp_path):
         method = RLM(protocol=protocol, max_turns=1)
         answer = await method.solve(bench.session.sample, bench.session)
     assert (answer.text, answer.provenance) == ("FINAL(44)", "fallback")
+
+
+@pytest.mark.parametrize("mode", ["answer_dict", "final_variable"])
+@pytest.mark.parametrize(
+    "code",
+    ["from typing import *", "from typing import Final\nn: Final = 7", "import typing as Final",
+     "def Final(x):\n    return x", "class Final:\n    pass"],
+)  # fmt: skip
+async def test_an_imported_or_defined_final_is_no_answer(code, mode, tmp_path):
+    root = turns(block(f"{code}\nprint(1)"), block("print(2)"), block("Final = 42"))
+    async with rlm_bench(tmp_path, root) as bench:
+        method = RLM(protocol=Own(answer_mode=mode))
+        answer = await method.solve(bench.session.sample, bench.session)
+    assert (answer.text, answer.value, len(bench.root.asked)) == ("42", 42, 3)

@@ -1,7 +1,10 @@
 """Replies as models write them: blocks, tags, and every counted parser mode."""
 
+import re
+
 import pytest
 
+from rlm_eval.methods.rlm.own import Own
 from rlm_eval.methods.rlm.parsing import MODES, Blocks, parse
 from rlm_eval.methods.text import sections
 
@@ -135,3 +138,36 @@ def test_sections_of_a_prompt_file():
     assert sections("intro\n=== one\na\n\nb\n=== two \n```\n=\n```\n") == {
         "one": "a\n\nb", "two": "```\n=\n```",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("reply", "content"),
+    [
+        ("~~~python\nx = 5\nFINAL(x)\n~~~", None),
+        ("1. do\n\n   ~~~repl\n   FINAL_VAR(x)\n   ~~~\n", None),
+        ("```json\nFINAL(x)\n```", None),
+        ("```python\nx = 1\n# then\nFINAL(x)\n```\nFINAL(42)", "42"),
+        ("```python\nv = 3\nFINAL_VAR(v)\n```\n\nFINAL(3)", "3"),
+        ("The marker ``` is odd.\nFINAL(3)", "3"),
+        ("FINAL(42)\n\nNote (see above)", "42"),
+        ("FINAL(42)\n\nFINAL(43)", "42"),
+        ("FINAL(f(x) = (1)).", "f(x) = (1)"),
+        ("FINAL(open\nFINAL_VAR(x)", "x"),
+        ("FINAL(the set (a, b)", "the set (a, b"),
+        ('FINAL(\n```json\n{"a": ")"}\n```\n)', '```json\n{"a": ")"}\n```'),
+        ("So FINAL(3)", None),
+    ],
+)
+def test_tags_outside_code_end_at_their_own_bracket(reply, content):
+    """In the mode `final_tags` of our own dialect; the official ones read as their package does."""
+    parsed = Own(answer_mode="final_tags").parse(reply, cut=False)
+    assert (parsed.tag and parsed.tag.content) == content
+    if content is None:
+        assert set(parsed.modes) & {"final_in_fence", "final_inline"}
+
+
+def test_the_official_repl_pattern_takes_empty_lines_as_its_end():
+    for reply in ("```repl\n\n```", "```repl \n \n```\nx", "```repl\n\nx\n```", "```repl\n```"):
+        pattern = re.compile(r"```repl\s*\n(.*?)\n```", re.DOTALL)
+        found = parse(reply, blocks=Blocks.REPL, tags=False).blocks
+        assert list(found) == [match[1].strip() for match in pattern.finditer(reply)], reply

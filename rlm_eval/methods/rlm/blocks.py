@@ -13,6 +13,8 @@ import io
 import re
 import textwrap
 import tokenize
+from dataclasses import dataclass
+from typing import NamedTuple
 
 MODES = {
     "other_tag": "a fence tagged `python3`, `Python`, `py` or alike was taken as code",
@@ -31,15 +33,13 @@ MODES = {
 }
 """Parser modes of `find_blocks`; their counts become the trajectory's notes `parser_<mode>`."""
 
+_LEAD = r"[ \t]*+(?:(?:[-*+]|\d{1,3}[.)])[ \t]++)?+"
+# Possessive: a long line that does not match is read once, not once for each shorter part.
 _OPEN = re.compile(
-    r"(?P<lead>[ \t]*(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?)(?P<mark>`{3,}|~{3,})[ \t]*(?P<tag>[\w+.-]*)"
-    r"(?P<rest>[^`]*)"
+    rf"(?P<lead>{_LEAD})(?P<mark>`{{3,}}+|~{{3,}}+)[ \t]*+(?P<tag>[\w+.-]*+)(?P<rest>[^`]*+)"
 )
-_OPEN_BEHIND_WORDS = re.compile(r"[^`~]*[^`~\s][ \t]*(?P<mark>```)(?P<tag>[\w+.-]+)[ \t]*")
-_ONE_LINE = re.compile(
-    r"[ \t]*(?:(?:[-*+]|\d{1,3}[.)])[ \t]+)?(?P<mark>`{3,}|~{3,})[ \t]*(?P<tag>[\w+.-]+)[ \t]+"
-    r"(?P<code>.*[^\s`~].*?)(?P=mark)[ \t]*[.:;,]?[ \t]*"
-)
+_OPEN_BEHIND_WORDS = re.compile(r"[^`~]*[^`~\s][ \t]*(?P<mark>```)(?P<tag>[\w+.-]++)[ \t]*+")
+_ONE_LINE = re.compile(rf"{_LEAD}(?P<mark>`{{3,}}+|~{{3,}}+)[ \t]*+(?P<tag>[\w+.-]++)[ \t]++")
 _QUOTE = re.compile(r" {0,3}> ?")
 _PROMPT = re.compile(r">>> ?|In \[\d*\]: ?")
 _GOES_ON = re.compile(r">>> ?|In \[\d*\]: ?|(?:\.\.\.| *\.\.\.+:)(?: |$)")
@@ -51,7 +51,51 @@ _OTHER_TAG = re.compile(
     r"(?:python[23](?:\.\d+)?|py|py3|ipython3?|pycon|pyrepl|python-repl|jupyter|tool_code)",
     re.IGNORECASE,
 )
+_MAY_LEAVE_STRING = re.compile(r"\"{3}|'{3}|[{}]")
 _MOST_GUESSES = 20
+_MOST_CHARS = 500_000
+"""Characters that may be read again in one reply, beyond `_PASSES` of it. An ordinary reply needs
+less than one pass; a degenerate one, with thousands of fences, would need the square of its
+length."""
+_PASSES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """The code and the fences of a reply."""
+
+    blocks: list[str]
+    """Code of each block, in order."""
+    modes: list[str]
+    """Names of the `MODES` found."""
+    fenced: list[tuple[int, int]]
+    """(first line, line after the last), from 0, of each fenced part, whether it is code or not."""
+
+
+@dataclass(slots=True)
+class _Work:
+    """Characters that the parser may still read again in this reply."""
+
+    left: int
+
+    def may_read(self, chars: int) -> bool:
+        """Subtract `chars`; False where nothing was left."""
+        if self.left <= 0:
+            return False
+        self.left -= chars
+        return True
+
+
+class _End(NamedTuple):
+    """A possible end of a block."""
+
+    stop: int
+    """Index of the line after the block's last whole line."""
+    last: str | None
+    """The code before a fence in line `stop`."""
+    after: int
+    """Index of the line at which the search for the next block goes on."""
+    modes: tuple[str, ...]
 
 
 def _is_code(tag: str) -> bool:
@@ -59,34 +103,47 @@ def _is_code(tag: str) -> bool:
 
 
 def find_blocks(reply: str, *, cut: bool) -> tuple[list[str], list[str]]:
-    """Return (code of each block in order, modes found).
+    """Return (code of each block in order, modes found); see `scan`."""
+    found = scan(reply, cut=cut)
+    return found.blocks, found.modes
 
-    `cut`: the reply stopped at its output limit; a last block without an end is then not code.
+
+def scan(reply: str, *, cut: bool) -> Scan:
+    """Find the code blocks of a reply, and all its fences.
+
+    `cut`: the reply stopped at its output limit; a last block without an end is then not code. The
+    work is bounded by the reply's length: where a reply has too many possible ends of blocks, a
+    block ends at its first fence, and words before a fence are prose.
     """
     lines = reply.replace("\r\n", "\n").split("\n")
+    work = _Work(_MOST_CHARS + _PASSES * len(reply))
     found: list[tuple[str, list[str], bool]] = []
+    fenced: list[tuple[int, int]] = []
     unclosed = False
     unquoted = at = 0
     while at < len(lines):
         line = lines[at].rstrip("\r")
-        if (quote := _QUOTE.match(line)) and _opens_in_quotation(line[quote.end() :]):
-            unquoted = max(unquoted, _unquote(lines, at))
+        if (quote := _QUOTE.match(line)) and (depth := _opens_in_quotation(line, quote.end())):
+            unquoted = max(unquoted, _unquote(lines, at, depth))
             continue
         at += 1
-        if (whole := _ONE_LINE.fullmatch(line)) and _is_code(whole["tag"]):
-            code, modes = _typed(whole["code"].strip())
+        if (whole := _one_line(line)) and _is_code(whole[1]):
+            code, modes = _typed(whole[2].strip())
             if _parses(code):
-                modes += _of_fence(whole["mark"], whole["tag"], quoted=at <= unquoted)
+                modes += _of_fence(whole[0], whole[1], quoted=at <= unquoted)
                 found.append((code, [*modes, "code_on_fence_line"], True))
+                fenced.append((at - 1, at))
                 continue
         match = _OPEN.fullmatch(line) or _OPEN_BEHIND_WORDS.fullmatch(line)
         if match is None:
             continue
-        behind_words = match.re is _OPEN_BEHIND_WORDS
-        lead = "" if behind_words else match["lead"]
-        code, after, modes = _body(lines, at, match["mark"], len(lead.expandtabs()))
         tag = match["tag"]
         is_code = _is_code(tag)
+        behind_words = match.re is _OPEN_BEHIND_WORDS
+        if behind_words and (not is_code or work.left <= 0):
+            continue  # prose that mentions fences
+        lead = "" if behind_words else match["lead"]
+        code, after, modes = _body(lines, at, match["mark"], len(lead.expandtabs()), work)
         code, typed = _typed(code)
         modes += typed
         if is_code and not behind_words and (head := match["rest"].strip()):
@@ -94,10 +151,11 @@ def find_blocks(reply: str, *, cut: bool) -> tuple[list[str], list[str]]:
             if both is not None:
                 code, modes = both, ["code_on_fence_line"]
         if behind_words:
-            if not (is_code and _parses(code)):
+            if not (work.may_read(len(code)) and _parses(code)):
                 continue  # prose that mentions fences
             modes.append("words_beside_fence")
         quoted = at <= unquoted
+        fenced.append((at - 1, after))
         at = after
         if tag and not is_code:
             continue
@@ -115,7 +173,20 @@ def find_blocks(reply: str, *, cut: bool) -> tuple[list[str], list[str]]:
     shown = {mode for _, modes in taken for mode in modes}
     shown |= {"unclosed_block"} if unclosed else set()
     shown |= {"crlf"} if taken and "\r\n" in reply else set()
-    return [code for code, _ in taken], sorted(shown)
+    return Scan([code for code, _ in taken], sorted(shown), fenced)
+
+
+def _one_line(line: str) -> tuple[str, str, str] | None:
+    """(mark, tag, code) of a whole block in one line."""
+    head = _ONE_LINE.match(line)
+    if head is None:
+        return None
+    mark, rest = head["mark"], line[head.end() :].rstrip(" \t")
+    if rest.endswith((".", ":", ";", ",")):
+        rest = rest[:-1].rstrip(" \t")
+    code = rest.removesuffix(mark)
+    has_code = len(code) < len(rest) and re.search(r"[^\s`~]", code)
+    return (mark, head["tag"], code) if has_code else None
 
 
 def _of_fence(mark: str, tag: str, *, quoted: bool) -> list[str]:
@@ -129,18 +200,27 @@ def _of_fence(mark: str, tag: str, *, quoted: bool) -> list[str]:
     return [mode for mode, is_so in shown.items() if is_so]
 
 
-def _opens_in_quotation(line: str) -> bool:
-    """True where a quoted line, without its `>`, opens a block, possibly in a nested quotation."""
-    while quote := _QUOTE.match(line):
-        line = line[quote.end() :]
-    return (_OPEN.fullmatch(line) or _ONE_LINE.fullmatch(line)) is not None
+def _opens_in_quotation(line: str, at: int) -> int:
+    """Depth of the quotation in which a quoted line opens a block, else 0. `at`: behind its `>`."""
+    depth = 1
+    while quote := _QUOTE.match(line, at):
+        at, depth = quote.end(), depth + 1
+    return depth if _OPEN.fullmatch(line, at) or _one_line(line[at:]) else 0
 
 
-def _unquote(lines: list[str], start: int) -> int:
-    """Remove one `>` from the quotation's lines, in place; return the next line's index."""
+def _unquote(lines: list[str], start: int, depth: int) -> int:
+    """Remove up to `depth` marks `>` from the quotation's lines, in place; return its end's index.
+
+    A line loses no more of them than the line before: with fewer, a nested quotation ends.
+    """
     at = start
-    while at < len(lines) and (quote := _QUOTE.match(lines[at])):
-        lines[at] = lines[at][quote.end() :]
+    while at < len(lines):
+        line, end, removed = lines[at], 0, 0
+        while removed < depth and (quote := _QUOTE.match(line, end)):
+            end, removed = quote.end(), removed + 1
+        if not removed:
+            break
+        lines[at], depth = line[end:], removed
         at += 1
     return at
 
@@ -164,62 +244,91 @@ def _with_head(head: str, code: str) -> str | None:
     return both if said and _parses(both) else None
 
 
-def _body(lines: list[str], start: int, mark: str, indent: int) -> tuple[str, int, list[str]]:
+def _body(
+    lines: list[str], start: int, mark: str, indent: int, work: _Work
+) -> tuple[str, int, list[str]]:
     """(code, index of the line after the block, modes) of a block that opens before `start`."""
-    closing = re.compile(rf"[ \t]*{mark[0]}{{{len(mark)},}}[ \t]*")
-    behind_code = re.compile(rf"(.*[^\s{mark[0]}].*?){mark[0]}{{{len(mark)},}}[ \t]*")
-    modes: list[str] = []
-    first: tuple[list[str], int, list[str]] | None = None
-    end: tuple[list[str], int, list[str]] | None = None
-    guesses: list[tuple[list[str], int, list[str]]] = []
+    first: _End | None = None
+    end: _End | None = None
+    guesses: list[_End] = []
+    # Reading the code again is spared where nothing since the last fence can end its string.
+    inside = seen_quotes = moved = False
     for at in range(start, len(lines)):
         line = lines[at]
-        same = mark in line
-        opens = _OPEN.fullmatch(line) if same else None
-        last_line = None
-        candidate: tuple[list[str], int, list[str]]
-        if closing.fullmatch(line):
-            candidate = (lines[start:at], at + 1, [])
-        elif opens is not None and _is_code(opens["tag"]):
-            candidate = (lines[start:at], at, ["unclosed_block"])  # the next block begins here
-        elif same and (last_line := behind_code.fullmatch(line)) and "#" not in last_line[1]:
-            body = [*lines[start:at], last_line[1].rstrip()]
-            candidate = (body, at + 1, ["fence_on_code_line"])
+        work.left -= len(line) + 1
+        candidate = _end_at(line, at, mark) if mark in line else None
+        if candidate is None:
+            if mark in line and len(guesses) < _MOST_GUESSES:
+                guesses += _guessed(line, at, mark)
         else:
-            if same and len(guesses) < _MOST_GUESSES:
-                guesses += _guessed(lines, start, at, mark)
-            continue
-        if _in_string(_dedented(candidate[0], indent)[0]):
+            if candidate.last is not None:
+                moved |= _MAY_LEAVE_STRING.search(candidate.last) is not None
+                seen_quotes |= _has_triple_quotes(candidate.last)
+            if seen_quotes and not (inside and not moved):
+                code, was_indented = _dedented(_lines_of(lines, start, candidate), indent)
+                inside = work.may_read(len(code)) and _in_string(code)
+                moved = was_indented  # more lines may change the indentation that is removed
+            if not inside:
+                end = None if work.left <= 0 and first else candidate
+                break
             first = first or candidate
-            modes = ["fence_in_string"]
-            continue
-        end = candidate
-        break
+            if work.left <= 0:
+                break
+        moved |= _MAY_LEAVE_STRING.search(line) is not None
+        seen_quotes |= _has_triple_quotes(line)
+    modes = ["fence_in_string"] if first is not None else []
     if end is None:  # an unclosed string contains no fence: the first fence ends the block
         modes = []
-        end = first or (lines[start:], len(lines), ["unclosed_block"])
-    if guesses and not _parses(_dedented(end[0], indent)[0]):
+        end = first or _End(len(lines), None, len(lines), ("unclosed_block",))
+    code, was_indented = _dedented(_lines_of(lines, start, end), indent)
+    if guesses and work.may_read(len(code)) and not _parses(code):
         # A fence with trailing words, outside any string, makes invalid code: it ended the block.
-        end = next((one for one in guesses if _parses(_dedented(one[0], indent)[0])), end)
-    code, was_indented = _dedented(end[0], indent)
+        for guess in guesses:
+            other, other_indented = _dedented(_lines_of(lines, start, guess), indent)
+            if not work.may_read(len(other)):
+                break
+            if _parses(other):
+                code, was_indented, end = other, other_indented, guess
+                break
     if was_indented:
         modes = [*modes, "indented_block"]
-    return code, end[1], [*modes, *end[2]]
+    return code, end.after, [*modes, *end.modes]
 
 
-def _guessed(
-    lines: list[str], start: int, at: int, mark: str
-) -> list[tuple[list[str], int, list[str]]]:
+def _end_at(line: str, at: int, mark: str) -> _End | None:
+    """The end of the block that line `at` is, where it has `mark` and no words behind it."""
+    bare = line.rstrip(" \t")
+    before = bare.rstrip(mark[0])
+    closes = len(bare) - len(before) >= len(mark)
+    if closes and not before.strip(" \t"):
+        return _End(at, None, at + 1, ())
+    opens = _OPEN.fullmatch(line)
+    if opens is not None and _is_code(opens["tag"]):
+        return _End(at, None, at, ("unclosed_block",))  # the next block begins here
+    if closes and "#" not in before and before.replace(mark[0], "").strip():
+        return _End(at, before.rstrip(), at + 1, ("fence_on_code_line",))
+    return None
+
+
+def _guessed(line: str, at: int, mark: str) -> list[_End]:
     """The block if the marks in line `at`, which has other words, closed it; at most one."""
-    before, _, behind = lines[at].partition(mark)
+    before, _, behind = line.partition(mark)
     if before.lstrip().startswith("#") or ("#" in before and behind.strip()):
         return []  # marks in a comment
     if before.strip():
-        return [([*lines[start:at], before.rstrip()], at + 1, ["fence_on_code_line"])]
+        return [_End(at, before.rstrip(), at + 1, ("fence_on_code_line",))]
     # "```json" opens another block; "``` so" continues the prose.
     opens = behind[:1].isalnum()
     mode = "unclosed_block" if opens else "words_beside_fence"
-    return [(lines[start:at], at if opens else at + 1, [mode])]
+    return [_End(at, None, at if opens else at + 1, (mode,))]
+
+
+def _lines_of(lines: list[str], start: int, end: _End) -> list[str]:
+    return lines[start : end.stop] + ([] if end.last is None else [end.last])
+
+
+def _has_triple_quotes(text: str) -> bool:
+    return '"""' in text or "'''" in text
 
 
 def _dedented(lines: list[str], indent: int) -> tuple[str, bool]:
@@ -234,7 +343,7 @@ def _dedented(lines: list[str], indent: int) -> tuple[str, bool]:
 
 def _in_string(code: str) -> bool:
     """True where the code ends inside a triple-quoted string."""
-    if '"""' not in code and "'''" not in code:
+    if not _has_triple_quotes(code):
         return False
     try:
         for _ in tokenize.generate_tokens(io.StringIO(code).readline):

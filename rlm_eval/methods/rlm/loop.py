@@ -27,6 +27,18 @@ from rlm_eval.methods.rlm.subcalls import CallSite, RolloutState, SubCalls
 from rlm_eval.methods.steps import step_of
 from rlm_eval.repl import Repl, ReplCallError, ReplValueError, Value, clip
 
+_LONG_CHARS = 8_000
+"""A reply with more characters than this is parsed in a thread."""
+_NO_ANSWERS = {
+    "NoneType",
+    "_SpecialForm",  # `Final` of the module typing, as `from typing import *` binds it
+    "module",
+    "function",
+    "builtin_function_or_method",
+    "type",
+}
+"""Types of values that are no answer: nothing, imported objects, functions and classes."""
+
 
 class Loop:
     """See the module's docstring."""
@@ -139,7 +151,7 @@ class Loop:
             call = await asked
         except LimitReached as error:
             return await self._stopped(repl, turn, error)
-        parsed = self.words.parse(call.as_sent, cut=call.is_cut)
+        parsed = await self._parse(call)
         ran: list[ExecutedBlock] = []
         found: Answer | None = None
         for number, code in enumerate(parsed.blocks):
@@ -162,6 +174,13 @@ class Loop:
         if stop.scope != "sample":
             raise stop  # the sweep's budget is spent: no outcome of this sample
         return replace(found, outcome=stop.outcome)
+
+    async def _parse(self, call: Call) -> Parsed:
+        """Parse a reply; a long one in a thread, so that the other samples go on meanwhile."""
+        text, cut = call.as_sent, call.is_cut
+        if len(text) <= _LONG_CHARS:
+            return self.words.parse(text, cut=cut)
+        return await asyncio.to_thread(self.words.parse, text, cut=cut)
 
     async def _run(self, repl: Repl, code: str, turn: int, number: int, call: Call) -> Any:
         """Run one block and record its step."""
@@ -201,7 +220,7 @@ class Loop:
             if self.words.answer_dict and name not in ran.result.variables:
                 continue
             value = await _value(repl, name)
-            if value is not None and value.type_name != "NoneType":
+            if value is not None and value.type_name not in _NO_ANSWERS:
                 self.tree.notes["parser_final_in_answer_mode"] += self.words.answer_dict
                 return self._answer(value, call)
         return None
@@ -278,7 +297,7 @@ class Loop:
         call = await self._ask(turn, messages, closing=closing)
         found = None
         if getattr(self.words, "reads_last_tag", False):
-            parsed = self.words.parse(call.as_sent, cut=call.is_cut)
+            parsed = await self._parse(call)
             if parsed.tag is not None:
                 self._count(parsed)
                 found = await self._tagged(repl, parsed.tag, call)

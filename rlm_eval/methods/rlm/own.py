@@ -113,8 +113,12 @@ class Own:
 
     @property
     def mode_version(self) -> int:
-        """6 in the mode `final_tags`: a tag is also read in the reply after the last turn."""
-        return self.VERSION + self.reads_last_tag
+        """Its own in the mode `final_tags`.
+
+        6: a tag is also read in the reply after the last turn. 7: a tag ends at its own bracket,
+        and every form of fence that is code for the loop is code here too.
+        """
+        return 7 if self.reads_last_tag else self.VERSION
 
     @property
     def _sections(self) -> Mapping[str, str]:
@@ -191,10 +195,7 @@ class Own:
     def parse(self, reply: str, *, cut: bool) -> Parsed:
         """`repl` and `python` fences; FINAL tags in that mode, outside code only."""
         tags = self.answer_mode == "final_tags"
-        parsed = parse(reply, blocks=Blocks.LENIENT, tags=tags, cut=cut)
-        if parsed.tag and "final_in_fence" in parsed.modes:
-            return Parsed(parsed.blocks, None, parsed.modes)
-        return parsed
+        return parse(reply, blocks=Blocks.LENIENT, tags=tags, cut=cut, outside_code=True)
 
     def observe(self, reply: str, ran: Sequence[ExecutedBlock], shown: OutputClip) -> list[Message]:
         """The reply, then one message with the output of its blocks."""

@@ -18,6 +18,7 @@ import pandas as pd
 
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.types import Call, Outcome, Role, Slice
+from rlm_eval.core.whole_text import whole_text
 from rlm_eval.records.call_patterns import METRICS
 from rlm_eval.records.coverage import FAILURES
 from rlm_eval.records.record import COLUMNS, SCHEMA_VERSION, headline, load_records
@@ -64,7 +65,7 @@ def hub(run_dirs: Sequence[Path], out: Path, **_: Any) -> list[Path]:
     records = out / "data" / "records-00000-of-00001.parquet"
     calls = out / "data" / "calls-00000-of-00001.parquet"
     frame.to_parquet(records, index=False)
-    lines = list(_call_lines(run_dirs, frame))
+    lines = [whole_text(line) for line in _call_lines(run_dirs, frame)]
     pd.DataFrame(lines, columns=list(_CALL_COLUMNS)).to_parquet(calls, index=False)
     readme = out / "README.md"
     readme.write_text(_dataset_card(frame, len(lines)), encoding="utf-8")
@@ -206,7 +207,7 @@ def chat(
                 line = {"messages": messages, **about}
                 if sub_calls:
                     line |= {"tree": tree, **_place_in_tree(call)}
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                file.write(json.dumps(whole_text(line), ensure_ascii=False) + "\n")
     if skipped and not path.stat().st_size:
         raise RlmEvalError(
             f"{skipped} trajectories show context text that cannot be rebuilt here; "

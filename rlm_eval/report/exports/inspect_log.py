@@ -15,6 +15,7 @@ from typing import Any
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.renamed import current
 from rlm_eval.core.types import Call, Outcome, PromptPart, Role, Sample, Slice, Step, Usage
+from rlm_eval.core.whole_text import whole_text
 from rlm_eval.records.record import load_records
 from rlm_eval.report.exports.counted import cells
 from rlm_eval.stats.intervals import mean_interval
@@ -178,7 +179,7 @@ class _Export:
             "item": sample.item,
             "several_golds": isinstance(sample.target, list | tuple),
             "index": sample.index,
-            "meta": dict(sample.meta),
+            "meta": whole_text(dict(sample.meta)),
         }
 
     def _events(self) -> list[Any]:
@@ -256,7 +257,7 @@ class _Export:
         return self._text(part)
 
     def _text(self, text: str) -> str:
-        return _HIDDEN if self._hidden and text else text
+        return _HIDDEN if self._hidden and text else str(whole_text(text))
 
 
 def _usage(usage: Usage) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from rlm_eval.core.types import Outcome
+from rlm_eval.core.whole_text import whole_text
 from rlm_eval.records import baselines, union
 from rlm_eval.records.record import load_records
 from rlm_eval.report import summary
@@ -62,6 +63,8 @@ class Evidence:
     def answers(self) -> pd.DataFrame:
         """run, cell_id, sample_id, epoch -> answer, target, question, context, as stored.
 
+        A lone surrogate in a text is `?`.
+
         `context` is its hash, `shared` what samples of one context have in common; `blind` = the
         log names no context.
         """
@@ -75,20 +78,19 @@ class Evidence:
                 for (sample, epoch), attempt in store.attempts.items():
                     line = asked.get(sample, {})
                     hashed = (line.get("context") or {}).get("hash")
-                    rows.append(
-                        {
-                            "run": name,
-                            "cell_id": store.manifest["identity"],
-                            "sample_id": sample,
-                            "epoch": float(epoch),
-                            "answer": attempt.trajectory.answer.text,
-                            "target": line.get("target"),
-                            "question": line.get("question", ""),
-                            "context": hashed,
-                            "shared": str(line.get("cluster", sample)),
-                            "blind": hashed is None and line.get("cluster") == sample,
-                        }
-                    )
+                    row = {
+                        "run": name,
+                        "cell_id": store.manifest["identity"],
+                        "sample_id": sample,
+                        "epoch": float(epoch),
+                        "answer": attempt.trajectory.answer.text,
+                        "target": line.get("target"),
+                        "question": line.get("question", ""),
+                        "context": hashed,
+                        "shared": str(line.get("cluster", sample)),
+                        "blind": hashed is None and line.get("cluster") == sample,
+                    }
+                    rows.append(whole_text(row))
         keys = ["run", "cell_id", "sample_id", "epoch"]
         columns = [*keys, "answer", "target", "question", "context", "shared", "blind"]
         texts = pd.DataFrame(rows, columns=columns).astype({"blind": bool})

@@ -63,7 +63,9 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             body = json.dumps(routes[url.path](query), allow_nan=False).encode()
         except (KeyError, IndexError, ValueError, RlmEvalError) as error:
-            self._send(HTTPStatus.NOT_FOUND, f"{type(error).__name__}: {error}".encode())
+            self._send(
+                HTTPStatus.NOT_FOUND, f"{type(error).__name__}: {error}".encode("utf-8", "replace")
+            )
             return
         self._send(HTTPStatus.OK, body, "application/json")
 

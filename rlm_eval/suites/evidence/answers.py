@@ -8,6 +8,7 @@ such results cannot be scored again from the bundle. A judge's verdict was paid 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -40,7 +41,7 @@ CLOSE = 1e-9
 
 def hashed(value: Any) -> str:
     """`sha256:` and the digest of a value as canonical JSON."""
-    data = orjson.dumps(value, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    data = _dumped(value, orjson.OPT_SORT_KEYS)
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
@@ -94,8 +95,14 @@ def _key(line: Mapping[str, Any]) -> tuple[str, str, int]:
 
 def written(lines: Iterable[Mapping[str, Any]]) -> bytes:
     """Lines of JSON."""
-    option = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
-    return b"".join(orjson.dumps(line, option=option) for line in lines)
+    return b"".join(_dumped(line) + b"\n" for line in lines)
+
+
+def _dumped(value: Any, option: int = 0) -> bytes:
+    try:
+        return orjson.dumps(value, option=option | orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # made by a model's code: a lone surrogate, an integer beyond 64 bits
+        return json.dumps(value, sort_keys=bool(option & orjson.OPT_SORT_KEYS)).encode()
 
 
 def kept(bundle: Path, cells: Collection[str]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
