@@ -49,7 +49,7 @@ def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
         lacking = expected.of_verifiers(source.path, len(lines))
         config = expected.beside(source.path)
         model = config.get("model")
-        settings = {
+        settings: dict[str, Any] = {
             "task_settings": _table(config.get("env_args")),
             "method_settings": _table(config.get("sampling_args") or config.get("sampling")),
         }
@@ -218,8 +218,8 @@ def _branches(
     placed = [n for n, call in enumerate(calls) if _path(nodes, call.get("node")) is not None]
     reply = trace.get("root_reply")
     said = [n for n in placed if _content(nodes[calls[n]["node"]].get("message") or {}) == reply]
-    last = (said or placed or [None])[-1]
-    own = set() if last is None else _above(nodes, calls[last]["node"])
+    ends = said or placed
+    own = _above(nodes, calls[ends[-1]]["node"]) if ends else set()
     beside = frozenset(n for n in placed if calls[n]["node"] not in own)
     counted = [
         value
