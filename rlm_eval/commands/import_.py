@@ -39,6 +39,11 @@ def main(argv: Sequence[str]) -> int:
         help="score that becomes the headline: the log's or this package's",
     )
     parser.add_argument(
+        "--their-scorer",
+        metavar="NAME",
+        help="inspect, verifiers: the log's scorer whose score is taken; needed where logs differ",
+    )
+    parser.add_argument(
         "--last", action="store_true", help="keep the last of several differing rows of one sample"
     )
     arguments = parser.parse_args(argv)
@@ -46,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
     from rlm_eval.importers import fieldmap
     from rlm_eval.importers.rows import BadLog, Options
     from rlm_eval.importers.start import check_kind, known, run_import
+    from rlm_eval.importers.writer import absent_on_error, check_place
     from rlm_eval.records.build import write_records
 
     if arguments.kind == "list":
@@ -60,26 +66,34 @@ def main(argv: Sequence[str]) -> int:
     check_kind(arguments.kind)
     if not arguments.files or arguments.out is None:
         parser.error("give the log files, and a new run directory with -o RUN")
-    done = run_import(
-        arguments.kind,
-        arguments.files,
-        arguments.out,
-        Options(arguments.map, arguments.golds, arguments.task, arguments.method),
-        scorer=arguments.scorer,
-        headline=arguments.score,
-        last=arguments.last,
-        command=[Path(sys.argv[0]).name, "import", *argv],
-    )
-    samples = {(t.sample) for cell in done.found.cells for t, _ in cell.results}
-    print(
-        f"{done.rows} rows of {len(done.files)} files: {len(samples)} samples in "
-        f"{len(done.found.cells)} cells"
-    )
-    for line in done.found.told:
-        print(f"- {line}")
-    for line in differing(arguments.out):
-        print(line)
-    print(write_records(arguments.out))
+    check_place(arguments.out)
+    with absent_on_error(arguments.out):
+        done = run_import(
+            arguments.kind,
+            arguments.files,
+            arguments.out,
+            Options(
+                arguments.map,
+                arguments.golds,
+                arguments.task,
+                arguments.method,
+                arguments.their_scorer,
+            ),
+            scorer=arguments.scorer,
+            headline=arguments.score,
+            last=arguments.last,
+            command=[Path(sys.argv[0]).name, "import", *argv],
+        )
+        samples = {(t.sample) for cell in done.found.cells for t, _ in cell.results}
+        print(
+            f"{done.rows} rows of {len(done.files)} files: {len(samples)} samples in "
+            f"{len(done.found.cells)} cells"
+        )
+        for line in done.found.told:
+            print(f"- {line}")
+        for line in differing(arguments.out):
+            print(line)
+        print(write_records(arguments.out))
     return 0
 
 

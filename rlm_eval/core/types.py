@@ -210,7 +210,7 @@ class Call:
     raw: str = ""
     """As `Reply.raw`; kept only for methods that read thoughts (`Session.keeps_raw`)."""
     unknown: tuple[str, ...] = ()
-    """Fields that an imported log lacks: of `times`, `prompt`, `finish_reason`, `attempts`."""
+    """Not in an imported log: of `times`, `prompt`, `finish_reason`, `attempts`, `depth` (role)."""
 
     @property
     def as_sent(self) -> str:

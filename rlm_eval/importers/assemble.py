@@ -30,9 +30,12 @@ from rlm_eval.core.types import (
 )
 from rlm_eval.importers.caps import answering_call, cell_key, output_of, suspected_caps
 from rlm_eval.importers.caps import told as told_caps
+from rlm_eval.importers.numbers import check_numbers
 from rlm_eval.importers.rows import BadLog, Row
 from rlm_eval.importers.scoring import NO_TEXT, THEIRS, ours, scored_text, with_headline
+from rlm_eval.importers.settings import apart
 from rlm_eval.importers.together import on_one_scale, unscored, unstated_named, with_golds
+from rlm_eval.importers.verdicts import one_scorer, with_their_scorer
 from rlm_eval.scoring.registry import SCORERS
 from rlm_eval.storage.prompt_slices import SourceIndex
 
@@ -74,18 +77,22 @@ def assemble(
     *,
     scorer: str | None = None,
     headline: str = THEIRS,
+    their_scorer: str | None = None,
     last: bool = False,
     remarks: Sequence[str] = (),
     direct: str | None = None,
 ) -> Assembled:
     """Assemble cells from foreign rows. `scorer` rescores in addition to each row's own scorer;
-    `last` keeps the last of several different rows of one sample and repeat.
+    `their_scorer` names the log's scorer that the user chose; `last` keeps the last of several
+    different rows of one sample and repeat.
 
     Raises `BadLog` if rows cannot be distinguished, or contradict each other.
     """
     told: list[str] = []
     for row in rows:
-        _check_usage(row)
+        check_numbers(row)
+    rows = apart(rows, told)
+    one_scorer(rows, told, headline=headline, asked=their_scorer)
     rows = unstated_named(on_one_scale(with_golds(rows, told), told), told)
     named = [(row, _sample_id(kind, row)) for row in rows]
     kept = _without_duplicates(named, told, last=last)
@@ -103,6 +110,7 @@ def assemble(
     for (row, sample_id, epoch), own in zip(kept, verdicts, strict=True):
         key = cell_key(row)
         cell = cells.setdefault(key, Cell(_facts(row, kind, direct)))
+        cell.facts = with_their_scorer(cell.facts, row.their_scorer)
         cell.remarks |= dict.fromkeys(remarks)
         if row.lacking is not None:
             cell.remarks[row.lacking] = None
@@ -122,6 +130,8 @@ def assemble(
             cell.remarks[cap.remark()] = None
         if row.context_tokens is not None and row.tokenizer is None:
             notes["their_context_size"] = row.context_tokens
+        if row.their_scorer is not None:
+            notes["their_scorer"] = row.their_scorer
         notes |= {"source_sha256": row.sha256, "source_row": row.place}
         calls = _with_slices(row, contexts, indexes)
         trajectory = Trajectory(
@@ -159,18 +169,6 @@ def assemble(
         for text, count in errors.most_common(3)
     ]
     return Assembled(list(cells.values()), contexts, told)
-
-
-def _check_usage(row: Row) -> None:
-    """Raise `BadLog` where a call's number of tokens cannot be one."""
-    for call in row.calls:
-        for part in ("input", "cached", "output", "reasoning"):
-            value = getattr(call.usage, part)
-            if value is not None and (type(value) is not int or value < 0):
-                raise BadLog(
-                    f"{row.place}: a call has {value!r} {part} tokens; a number of tokens is a "
-                    "whole number of 0 or more: correct the log, or remove the field"
-                )
 
 
 def _again(row: Row, scorer: str | None) -> tuple[Score, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,8 @@ class Row:
     """Error text of the log."""
     scores: tuple[Score, ...] = ()
     """Verdicts in the log."""
+    their_scorer: str | None = None
+    """Name of the log's scorer whose verdict is `theirs`; `None` = unknown, or no verdict."""
     scorer: str | None = None
     """Our scorer for rescoring the answer; `None` = none fits."""
     answer_type: str | None = None
@@ -132,6 +134,11 @@ class Row:
     """Scalars in the log about the question."""
     timestamp: str | None = None
     """Time of the run, in the log's notation."""
+    task_settings: Mapping[str, Any] | None = None
+    """Settings of its log that change what the task asks; they set variants apart where the logs
+    of one task differ. Rows of one log share one object."""
+    method_settings: Mapping[str, Any] | None = None
+    """As `task_settings`, of the method."""
     lacking: str | None = None
     """What its file lacks, by its own header: a sentence for readers."""
     sample_id: str | None = None
@@ -152,6 +159,8 @@ class Options:
     """Name of the task, for logs without one."""
     method: str | None = None
     """Name of the method, for logs without one."""
+    their_scorer: str | None = None
+    """The log's scorer whose verdict becomes `theirs`; `None` = each log's own headline."""
 
     @property
     def given(self) -> frozenset[str]:

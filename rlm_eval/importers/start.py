@@ -76,6 +76,7 @@ def run_import(
         name,
         scorer=scorer,
         headline=headline,
+        their_scorer=options.their_scorer,
         last=last,
         remarks=() if by is None else by.remarks,
         direct=None if by is None else by.direct,

@@ -8,8 +8,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,19 @@ from rlm_eval.storage.cell_store import (
 from rlm_eval.storage.imported import ABOUT, CONTEXTS
 from rlm_eval.storage.journal import Journal
 from rlm_eval.storage.jsonl import JsonlLog, dumped
+
+
+@contextmanager
+def absent_on_error(out: Path) -> Iterator[None]:
+    """Remove the run directory where what follows its writing fails: a run is whole or absent."""
+    empty = out.is_dir()
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(out, ignore_errors=True)
+        if empty:
+            out.mkdir(exist_ok=True)
+        raise
 
 
 def check_place(out: Path) -> None:

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rlm_eval.core.types import Call, Prompt, Role, Times, Totals, Trajectory, Usage
 from rlm_eval.records.columns import CallCost
 
+CHILDREN = (Role.SUB, Role.CHILD_ROOT)
 _NEVER = (
     "n_retried_calls", "n_lost_attempts", "n_replayed_calls", "n_server_cut_calls",
     "lost_tokens_estimated", "lost_cost_estimated", "failed_cost", "queue_seconds",
@@ -29,6 +31,17 @@ _OF_CALLS = (
 """Columns that count calls or blocks: null if the log has only totals."""
 _OF_TIMES = ("critical_path_seconds", "service_seconds", "first_token_seconds", "token_seconds")
 _OF_PROMPTS = ("coverage", "reread", "evidence_seen")
+_OF_DEPTHS = (
+    "n_root_calls", "n_sub_calls", "n_child_calls", "n_other_calls", "max_depth", "turns",
+    "first_sub_turn", "max_fanout", "root_input_tokens", "root_output_tokens", "sub_input_tokens",
+    "sub_output_tokens",
+)  # fmt: skip
+_HABITS_OF_DEPTHS = (
+    "strategy", "turn_strategies", "max_turn_fanout", "n_batches", "max_batch",
+    "median_sub_call_chars", "max_sub_call_chars", "unmatched_share", "error_turns",
+    "verification_turns", "turns_after_known", "wasted_calls",
+)  # fmt: skip
+"""Habits that tell turns of the root from sub-calls."""
 _OF_ENDS = ("n_truncated_calls", "n_runaway_calls", "n_unknown_ends", "unknown_ends")
 
 
@@ -42,6 +55,13 @@ def unstated(trajectory: Trajectory, cost: CallCost) -> dict[str, Any]:
         found |= dict.fromkeys(_OF_TIMES)
     if "prompt" in lacking:
         found |= dict.fromkeys(_OF_PROMPTS)
+    if "depth" in lacking:
+        found |= dict.fromkeys(_OF_DEPTHS) | {"used_recursion": recursed(trajectory.calls)}
+        if trajectory.steps or any(call.role in CHILDREN for call in trajectory.calls):
+            found |= dict.fromkeys(f"habit_{name}" for name in _HABITS_OF_DEPTHS)
+            depths = {call.depth for call in trajectory.calls if call.role is not Role.JUDGE}
+            kinds = ("calls", "input_tokens", "output_tokens")
+            found |= {f"depth{depth}_{kind}": None for depth in depths for kind in kinds}
     if "finish_reason" in lacking:
         found |= dict.fromkeys(_OF_ENDS)
     if any(call.usage.total is None for call in trajectory.calls if call.error is None):
@@ -52,6 +72,13 @@ def unstated(trajectory: Trajectory, cost: CallCost) -> dict[str, Any]:
         judges = ("n_judge_calls", "judge_cost", "judge_input_tokens", "judge_output_tokens")
         found |= dict.fromkeys(judges)
     return found
+
+
+def recursed(calls: Sequence[Call]) -> bool | None:
+    """Return whether some call is a sub-call or a child's; `None` = the log does not tell."""
+    if any(call.role in CHILDREN and "depth" not in call.unknown for call in calls):
+        return True
+    return None if any("depth" in call.unknown for call in calls) else False
 
 
 def _stated(totals: Totals, cost: CallCost) -> dict[str, Any]:

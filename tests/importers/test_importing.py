@@ -217,7 +217,10 @@ def test_every_field_of_a_whole_episode_is_read(tmp_path):
     assert sorted(records.index) == ["limit:tokens", "ok", "provider_error"]
     good = records.loc["ok"]  # its errors are those of an attempt that was made again
     assert (good["method"], good["task"], good["root"]) == ("solver", "made-env", "m/root")
-    assert (good["n_root_calls"], good["n_child_calls"], good["n_failed_calls"]) == (3, 1, 1)
+    assert (good["n_calls"], good["n_failed_calls"]) == (4, 1)
+    # The other agent's name does not say that it is a child of the one that was rewarded.
+    assert good[["n_root_calls", "n_child_calls", "used_recursion"]].isna().all()
+    assert good["note_their_scorer"] == "0.75 x exact + form"
     assert good["score"] == 0.75
     assert (good["score_reward_exact"], good["score_reward_form"]) == (1.0, 0.0)
     assert good["note_extra_usage_calls"] == 2

@@ -15,10 +15,12 @@ from typing import Any
 
 from rlm_eval.core.outcomes import Outcome, Totals
 from rlm_eval.core.types import Call, Prompt, PromptPart, Role, Score, Slice, Step, Times, Usage
-from rlm_eval.importers import expected
+from rlm_eval.importers import verdicts
+from rlm_eval.importers.inspect_about import About, about
+from rlm_eval.importers.inspect_events import Placed, is_one_loop, placed
 from rlm_eval.importers.inspect_file import opened
 from rlm_eval.importers.rows import BadLog, Options, Row, Source
-from rlm_eval.importers.scoring import theirs
+from rlm_eval.importers.scoring import THEIRS, theirs
 
 SUFFIXES = (".eval", ".json")
 _LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
@@ -32,6 +34,12 @@ _LIMITS = {
 }
 _ENDS = {"max_tokens": "length", "model_length": "length", "unknown": ""}
 _OURS = {role.value: role for role in Role}
+_SLOTS = {Role.JUDGE: "judge"}
+_RUNS_CODE = re.compile(
+    r"python|bash|shell|code|repl|exec|run|terminal|jupyter|notebook|interpreter|script",
+    re.IGNORECASE,
+)
+"""Names of tools that run code: another tool's arguments are no program."""
 _PLACE = re.compile(r"\[context (\d+) to (\d+)\]")
 _FACTS = (
     "density", "generated", "protected", "prompt", "prompt_hash", "isolation", "scripted",
@@ -44,16 +52,16 @@ def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
     """Yield a row per sample and epoch. Raises `BadLog` for another kind or a truncated file."""
     for source in found:
         header, samples = opened(source)
-        lacking = expected.of_inspect(header, source.path.name, len(samples))
-        for name, sample in samples:
-            try:
-                row = _Sample(source, name, header, sample, options).row()
-                yield row if lacking is None else replace(row, lacking=lacking)
-            except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
-                raise BadLog(
-                    f"{source.path}, {name}: not as Inspect writes it "
-                    f"({type(error).__name__}: {str(error)[:80]})"
-                ) from error
+        place = "its header"
+        try:
+            log = about(header, samples, source.path.name, options.their_scorer)
+            for place, sample in samples:
+                yield _Sample(source, place, header, sample, log, options).row()
+        except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
+            raise BadLog(
+                f"{source.path}, {place}: not as Inspect writes it "
+                f"({type(error).__name__}: {str(error)[:80]})"
+            ) from error
 
 
 class _Sample:
@@ -65,9 +73,11 @@ class _Sample:
         name: str,
         header: Mapping[str, Any],
         sample: Mapping[str, Any],
+        log: About,
         options: Options,
     ) -> None:
         self._source, self._name, self._sample, self._options = source, name, sample, options
+        self._log = log
         self._eval = header.get("eval") or {}
         self._attachments = sample.get("attachments") or {}
         self._own = dict((self._eval.get("metadata") or {}).get("rlm_eval") or {})
@@ -78,12 +88,15 @@ class _Sample:
         sample, own = self._sample, self._own
         about = dict(sample.get("metadata") or {})
         ours = about if own and "outcome" in about else {}
-        calls, steps, judged = self._events()
-        totals = None if calls else self._totals(judged)
+        calls, steps = self._events()
+        totals = None if calls else self._totals()
         scores = tuple(self._scores(bool(ours)))
+        stated = scores and not ours
         output = sample.get("output") or {}
         answer = self._said((output.get("choices") or [{}])[0].get("message") or {})
         error = (sample.get("error") or {}).get("message")
+        if invalid := sample.get("invalidation"):
+            error = f"marked as invalid: {invalid.get('reason') or 'no reason stated'}"
         target = sample.get("target")
         if ours.get("several_golds") is False and isinstance(target, list) and len(target) == 1:
             target = target[0]
@@ -115,6 +128,7 @@ class _Sample:
             outcome=self._outcome(error, ours, answer),
             error=error,
             scores=scores,
+            their_scorer=self._log.scorer_told if stated else None,
             repeat=str(sample.get("epoch", 1)),
             seconds=None if seconds is None else float(seconds),
             calls=tuple(calls),
@@ -125,6 +139,9 @@ class _Sample:
             facts={k: v for k, v in own.items() if k in _FACTS} if ours else {},
             timestamp=self._eval.get("created"),
             sample_id=item if ours else None,
+            task_settings=None if own else self._log.task_settings,
+            method_settings=None if own else self._log.method_settings,
+            lacking=self._log.lacking,
         )
 
     def _solver(self) -> str:
@@ -137,6 +154,8 @@ class _Sample:
         return "\n\n".join(self._content(m.get("content")) for m in given or ())
 
     def _outcome(self, error: Any, ours: Mapping[str, Any], answer: str) -> Outcome:
+        if self._sample.get("invalidation"):  # somebody found after the run that it does not count
+            return Outcome.CANCELLED
         if ours:
             return Outcome(ours["outcome"])
         if error:
@@ -151,53 +170,90 @@ class _Sample:
         return Outcome.OK if answer else Outcome.NO_ANSWER
 
     def _scores(self, is_ours: bool) -> Iterator[Score]:
-        for number, (name, score) in enumerate((self._sample.get("scores") or {}).items()):
-            value = score.get("value") if isinstance(score, Mapping) else None
-            value = _LETTERS.get(value, value) if isinstance(value, str) else value
-            if not isinstance(value, int | float):
-                value = None
-            parsed = self._resolved(str(score.get("answer") or "")) or None
-            if is_ours:
+        """Yield the verdicts: the log's headline first, for a foreign log under our name of it."""
+        stated = self._sample.get("scores") or {}
+        first = self._log.scorer
+        if is_ours:
+            for name, score in stated.items():
+                value, parsed = self._value(score)
                 yield Score(name, None if value is None else float(value), parsed, "inspect")
-                continue
+            return
+        if stated and first is not None and first not in stated:
+            yield verdicts.lacking(first)
+        for name in sorted(stated, key=lambda name: name != first):
+            value, parsed = self._value(stated[name])
             found = theirs(value)
-            label = "theirs" if number == 0 else name
+            label = THEIRS if name == first else verdicts.other(name)
             yield Score(label, found.value, parsed or found.parsed, "1", found.flag or name)
 
-    def _totals(self, judged: bool) -> Totals:
-        """Return totals for a log without model events: usage by model, if it excludes a judge."""
+    def _value(self, score: Any) -> tuple[int | float | None, str | None]:
+        """Return (number, the text that was scored) of a verdict."""
+        found = score if isinstance(score, Mapping) else {}
+        value = found.get("value")
+        value = _LETTERS.get(value, value) if isinstance(value, str) else value
+        parsed = self._resolved(str(found.get("answer") or "")) or None
+        return (value if isinstance(value, int | float) else None), parsed
+
+    def _totals(self) -> Totals:
+        """Return totals for a log without model events: usage by model, if it excludes a judge.
+
+        Solver and judge may be one model. Then only what ran tells whether there was a judge.
+        """
         usages = list((self._sample.get("model_usage") or {}).values())
+        judged = not self._log.calls_no_model or self._sample.get("role_usage")
         if judged or len(usages) != 1:
             return Totals()
         usage = _usage(usages[0])
         return Totals(usage.input, usage.cached, usage.output, usage.reasoning)
 
-    def _events(self) -> tuple[list[Call], list[Step], bool]:
+    def _events(self) -> tuple[list[Call], list[Step]]:
         calls: list[Call] = []
-        steps: list[Step] = []
-        scoring = 0  # nesting depth of a scorer's spans or steps
-        spans: set[str] = set()
-        clock = 0.0
-        for event in self._sample.get("events") or ():
-            kind = event.get("event")
-            if kind == "span_begin" and event.get("type") in ("scorer", "scorers"):
-                spans.add(str(event.get("id")))
-                scoring += 1
-            elif kind == "span_end" and str(event.get("id")) in spans:
-                scoring -= 1
-            elif kind == "step" and event.get("type") == "scorer":
-                scoring += 1 if event.get("action") == "begin" else -1
-            elif kind == "model":
-                calls.append(self._call(event, len(calls), scoring > 0))
-                clock = calls[-1].times.end
-            elif kind == "tool" and scoring == 0:
-                steps.append(self._step(event, calls, clock))
-        return calls, steps, scoring > 0 or any(c.role is Role.JUDGE for c in calls)
+        places: list[Placed] = []
+        steps: list[tuple[Placed, Step]] = []
+        for place in placed(self._sample.get("events") or ()):
+            if place.event.get("event") == "model":
+                calls.append(self._call(place, calls, places))
+                places.append(place)
+            elif not place.judging:
+                before = [c for c, p in zip(calls, places, strict=True) if p.path == place.path]
+                steps.append((place, self._step(place.event, before or calls)))
+        made = {  # level -> the calls on it
+            path: [c for c, p in zip(calls, places, strict=True) if p.path == path]
+            for path in {p.path for p in places}
+        }
+        unknown = {
+            call.id
+            for path, own in made.items()
+            if not self._own and (not path or any(c.role is Role.CHILD_ROOT for c in own))
+            if not is_one_loop(c.prompt.messages for c in own if c.role is not Role.JUDGE)
+            for call in own
+            if call.role is not Role.JUDGE
+        }
+        told = [replace(c, unknown=(*c.unknown, "depth")) if c.id in unknown else c for c in calls]
+        return told, [
+            replace(step, calls=tuple(c.id for c in made.get((*place.path, place.inside), ())))
+            if place.inside is not None and not step.calls
+            else step
+            for place, step in steps
+        ]
 
-    def _call(self, event: Mapping[str, Any], number: int, judging: bool) -> Call:
+    def _call(self, place: Placed, calls: Sequence[Call], places: Sequence[Placed]) -> Call:
+        event, number = place.event, len(calls)
         about = event.get("metadata") or {}
         given = str(event.get("role") or "")
-        role = _OURS.get(given, Role.JUDGE if judging or given == "grader" else Role.ROOT)
+        role = Role.ROOT
+        if place.judging or given == "grader":
+            role = Role.JUDGE
+        elif place.path:
+            role = Role.CHILD_ROOT if place.is_agent else Role.SUB
+        role = _OURS.get(given, role)
+        before = [
+            (c, p.path) for c, p in zip(calls, places, strict=True) if c.role is not Role.JUDGE
+        ]
+        turn = sum(path == place.path for _, path in before)
+        parent = next((c for c, path in reversed(before) if path == place.path[:-1]), None)
+        nested = role in (Role.SUB, Role.CHILD_ROOT)
+        block = parent.id if parent and role is Role.SUB else number
         output = event.get("output") or {}
         choice = (output.get("choices") or [{}])[0]
         start, took = event.get("working_start"), event.get("working_time", output.get("time"))
@@ -214,12 +270,12 @@ class _Sample:
         lacking = ("attempts",) if "retries" not in event else ()
         return Call(
             id=int(about.get("call", number)),
-            parent=about.get("parent"),
-            depth=int(about.get("depth", 0)),
+            parent=about.get("parent", parent.id if parent and nested else None),
+            depth=int(about.get("depth", (len(place.path) or 1) if nested else 0)),
             role=role,
-            turn=int(about.get("turn", number)),
-            position=str(about.get("position", f"t{number}")),
-            slot=str(about.get("slot") or ("judge" if role is Role.JUDGE else "root")),
+            turn=int(about.get("turn", turn)),
+            position=str(about.get("position", f"t{block}")),
+            slot=str(about.get("slot") or _SLOTS.get(role, "sub" if nested else "root")),
             model=str(event.get("model") or ""),
             prompt=Prompt(prompt),
             reply=self._said(message),
@@ -235,10 +291,13 @@ class _Sample:
             unknown=lacking if timed else (*lacking, "times"),
         )
 
-    def _step(self, event: Mapping[str, Any], calls: Sequence[Call], clock: float) -> Step:
+    def _step(self, event: Mapping[str, Any], calls: Sequence[Call]) -> Step:
         about = event.get("metadata") or {}
-        arguments = event.get("arguments") or {}
-        code = arguments.get("code") or arguments.get("cmd") or json.dumps(arguments)
+        arguments, name = event.get("arguments") or {}, str(event.get("function") or "")
+        code = arguments.get("code") or arguments.get("cmd")
+        is_code = isinstance(code, str) and (self._own or _RUNS_CODE.search(name))
+        clock = calls[-1].times.end if calls else 0.0
+        place = f"at {clock:g}" if is_code else f"{name} {json.dumps(arguments)}"[:200]
         result = self._content(event.get("result"))
         error = (event.get("error") or {}).get("message")
         number = int(about.get("call", calls[-1].id if calls else 0))
@@ -247,8 +306,8 @@ class _Sample:
         split = len(result) - int(about.get("stderr_chars") or 0)
         return Step(
             call=number,
-            position=position or f"at {clock:g}",
-            code=self._resolved(str(code)),
+            position=(is_code and position) or place,
+            code=self._resolved(str(code)) if is_code else "",
             stdout=result[:split],
             stdout_chars=split,
             stderr=result[split:],

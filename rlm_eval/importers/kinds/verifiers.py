@@ -4,19 +4,21 @@ A trace's prompt tokens exclude cache reads; here they are included. Rewards nee
 where one is outside, those of its task are not scored. Failed episodes may be missing from the
 file: its rows are compared with the tasks times rollouts of the configuration beside it. `errors`
 lists those of every attempt, so an episode that is `ok` may have some. Traces are in the order in
-which they ended: of several agents the one that was rewarded is the root.
+which they ended: of several agents the one that was rewarded is the root. Another one is its child
+only where its name says so: else its depth is unknown.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from rlm_eval.core.outcomes import Outcome, Totals
 from rlm_eval.core.types import Call, Prompt, Role, Score, Times, Usage
-from rlm_eval.importers import expected
+from rlm_eval.importers import expected, verdicts
 from rlm_eval.importers.rows import BadLog, Options, Row, Source
 from rlm_eval.importers.scoring import theirs
 from rlm_eval.importers.tables import raw_rows
@@ -34,6 +36,10 @@ _ENDS = {
     "prompt_too_long": Outcome.CONTEXT_OVERFLOW,
     "context_length": Outcome.CONTEXT_OVERFLOW,
 }
+_CHILD = re.compile(r"(?:^|[^a-z])(?:sub|child)", re.IGNORECASE)
+"""Name of an agent that another one calls."""
+_SUB_CALLS = re.compile(r"(?:^|_)sub_?(?:llm|lm|rlm|agent|model)?_?(?:calls|count)$")
+"""Name of a metric that counts sub-calls."""
 
 
 def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
@@ -41,16 +47,21 @@ def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
     for source in found:
         lines = list(raw_rows(source, None))
         lacking = expected.of_verifiers(source.path, len(lines))
-        model = expected.beside(source.path).get("model")
+        config = expected.beside(source.path)
+        model = config.get("model")
+        settings: dict[str, Any] = {
+            "task_settings": _table(config.get("env_args")),
+            "method_settings": _table(config.get("sampling_args") or config.get("sampling")),
+        }
         for number, (at, line, _) in enumerate(lines):
             try:
                 if "traces" in line:
                     row = _episode(source, at, line, number, options)
-                    yield replace(row, lacking=lacking)
+                    yield replace(row, lacking=lacking, **settings)
                 elif "reward" in line and ("completion" in line or "example_id" in line):
                     row = _result(source, at, line, number, options)
                     root = model if isinstance(model, str) else ""
-                    yield replace(row, lacking=lacking, root=root)
+                    yield replace(row, lacking=lacking, root=root, **settings)
                 else:
                     known = ", ".join(list(map(str, line))[:8])
                     raise BadLog(
@@ -64,6 +75,10 @@ def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
                 ) from error
 
 
+def _table(value: Any) -> dict[str, Any] | None:
+    return dict(value) if isinstance(value, Mapping) else None
+
+
 def _episode(
     source: Source, at: str, line: Mapping[str, Any], number: int, options: Options
 ) -> Row:
@@ -71,12 +86,14 @@ def _episode(
     data = task.get("data") or {}
     calls: list[Call] = []
     traces = _root_first(line["traces"])
+    begins = [(c.get("time") or {}).get("start") for t in traces for c in t.get("calls") or ()]
+    origin = min((b for b in begins if b is not None), default=0.0)
     for order, trace in enumerate(traces):
-        calls += _calls(trace, order, len(calls))
+        calls += _calls(trace, order, len(calls), origin)
     first = traces[0] if traces else {}
     errors = [e for t in traces for e in t.get("errors") or ()]
     errors = [*(line.get("errors") or ()), *errors]
-    scores = _rewards(first.get("rewards") or {})
+    scores, scorer = _rewards(first.get("rewards") or {}, options.their_scorer)
     last = next((c for c in reversed(calls) if c.depth == 0 and c.error is None), None)
     answer = first.get("root_reply")  # where children of the agent are branches of its own trace
     if answer is None and last is not None:
@@ -104,6 +121,7 @@ def _episode(
         outcome=outcome,
         error=told if outcome is Outcome.PROVIDER_ERROR else None,
         scores=() if outcome.is_missing else scores,
+        their_scorer=scorer,
         repeat=str(line.get("id") or number),
         seconds=max(times) if times and len(times) == len(calls) else None,
         calls=tuple(calls),
@@ -134,14 +152,18 @@ def _judged(usages: Sequence[Usage]) -> dict[str, Any]:
     return found
 
 
-def _calls(trace: Mapping[str, Any], order: int, start: int) -> list[Call]:
+def _calls(trace: Mapping[str, Any], order: int, start: int, origin: float) -> list[Call]:
+    """The calls of a trace. `origin` is the start of the episode: its traces share one clock."""
     nodes = trace.get("nodes") or []
     known = list(trace.get("calls") or ())
-    begins = [(c.get("time") or {}).get("start") for c in known]
-    origin = min((b for b in begins if b is not None), default=0.0)
     agent = str((trace.get("agent") or {}).get("name") or "")
-    depth = 0 if order == 0 else 1
-    found = []
+    base = 0 if order == 0 else 1
+    beside, is_known = _branches(trace, nodes, known)
+    # Another agent of the episode need not be one that the root has called.
+    is_known = is_known and (order == 0 or bool(_CHILD.search(agent)))
+    above = None if order == 0 else 0
+    asking = above  # the agent's last call of its own
+    found: list[Call] = []
     for turn, call in enumerate(known):
         node = call.get("node")
         span = call.get("time") or {}
@@ -154,15 +176,20 @@ def _calls(trace: Mapping[str, Any], order: int, start: int) -> list[Call]:
         path = _path(nodes, node)
         if path is None:
             lacking.append("prompt")
+        if not is_known:
+            lacking.append("depth")
+        is_sub = turn in beside
+        role = Role.SUB if is_sub else Role.CHILD_ROOT if order else Role.ROOT
+        place = f"t{turn}" if order == 0 else f"{agent or 'agent'}{order}/t{turn}"
         found.append(
             Call(
                 id=start + turn,
-                parent=None if depth == 0 else 0,
-                depth=depth,
-                role=Role.ROOT if depth == 0 else Role.CHILD_ROOT,
-                turn=turn,
-                position=f"t{turn}" if depth == 0 else f"{agent or 'agent'}{order}/t{turn}",
-                slot="root" if depth == 0 else "sub",
+                parent=asking if is_sub else above,
+                depth=base + is_sub,
+                role=role,
+                turn=turn - sum(n < turn for n in beside),
+                position=place,
+                slot="root" if role is Role.ROOT else "sub",
                 model=str(call.get("model") or ""),
                 prompt=Prompt(path or ()),
                 reply="" if path is None else _content(nodes[node].get("message") or {}),
@@ -175,6 +202,40 @@ def _calls(trace: Mapping[str, Any], order: int, start: int) -> list[Call]:
                 unknown=tuple(lacking),
             )
         )
+        asking = asking if is_sub else found[-1].id
+    return found
+
+
+def _branches(
+    trace: Mapping[str, Any], nodes: Sequence[Mapping[str, Any]], calls: Sequence[Mapping[str, Any]]
+) -> tuple[frozenset[int], bool]:
+    """Return (indices of the calls beside the agent's own branch, whether those are sub-calls).
+
+    The agent's own branch is that of its answer, else of its last call. A call beside it is a
+    sub-call, or was made before the agent shortened its history: only a count of sub-calls in the
+    metrics tells, and without one, or with another number, it is unknown.
+    """
+    placed = [n for n, call in enumerate(calls) if _path(nodes, call.get("node")) is not None]
+    reply = trace.get("root_reply")
+    said = [n for n in placed if _content(nodes[calls[n]["node"]].get("message") or {}) == reply]
+    ends = said or placed
+    own = _above(nodes, calls[ends[-1]]["node"]) if ends else set()
+    beside = frozenset(n for n in placed if calls[n]["node"] not in own)
+    counted = [
+        value
+        for name, value in (trace.get("metrics") or {}).items()
+        if _SUB_CALLS.search(str(name)) and isinstance(value, int | float)
+    ]
+    return beside, len(beside) == max(counted) if counted else not beside
+
+
+def _above(nodes: Sequence[Mapping[str, Any]], node: int) -> set[int]:
+    """Return a node with all above it."""
+    found: set[int] = set()
+    at: Any = node
+    while isinstance(at, int) and 0 <= at < len(nodes) and at not in found:
+        found.add(at)
+        at = nodes[at].get("parent")
     return found
 
 
@@ -207,20 +268,27 @@ def _usage(found: Mapping[str, Any] | None) -> Usage:
     )
 
 
-def _rewards(rewards: Mapping[str, Any]) -> tuple[Score, ...]:
-    """Return the weighted sum as their score, followed by each reward."""
+def _rewards(rewards: Mapping[str, Any], asked: str | None) -> tuple[tuple[Score, ...], str | None]:
+    """Return (the weighted sum as their score, followed by each reward; the name of the sum).
+
+    The name lists the rewards with their weights: another set is another measure. `asked` is the
+    one reward to take instead.
+    """
     values = {name: (r or {}).get("score") for name, r in rewards.items()}
     weights = {name: (r or {}).get("weight") for name, r in rewards.items()}
-    if not values or None in values.values():
-        return ()
+    if not values or (None in values.values() and asked is None):
+        return (), None
     by = {name: 1.0 if weight is None else float(weight) for name, weight in weights.items()}
+    named = []
+    for name, value in values.items():
+        score = theirs(value)
+        named.append(Score(f"reward_{name}", score.value, score.parsed, "1", score.flag))
+    if asked is not None:
+        found = theirs(values[asked]) if asked in values else verdicts.lacking(asked)
+        return (found, *named), asked
     total = sum(float(value or 0) * by[name] for name, value in values.items())
-    each = [theirs(value) for value in values.values()]
-    named = [
-        Score(f"reward_{name}", score.value, score.parsed, "1", score.flag)
-        for name, score in zip(values, each, strict=True)
-    ]
-    return theirs(total), *named
+    parts = [name if by[name] == 1 else f"{by[name]:g} x {name}" for name in sorted(by)]
+    return (theirs(total), *named), " + ".join(parts)
 
 
 def _result(source: Source, at: str, line: Mapping[str, Any], number: int, options: Options) -> Row:

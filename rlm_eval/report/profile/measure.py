@@ -16,6 +16,7 @@ from rlm_eval.core.renamed import current
 from rlm_eval.core.types import Call, Role, Sample, Slice, Totals
 from rlm_eval.records import coverage
 from rlm_eval.records.call_patterns import fanout, prompt_chars
+from rlm_eval.records.imported import CHILDREN, recursed
 from rlm_eval.records.union import distinct
 from rlm_eval.report.profile.codebook import UNKNOWN
 from rlm_eval.report.profile.strategies import of_trajectory
@@ -24,8 +25,6 @@ from rlm_eval.storage.cell_store import RolloutResult
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_CHILDREN = (Role.SUB, Role.CHILD_ROOT)
 
 COLUMNS = {
     "task": "task",
@@ -79,7 +78,7 @@ def row_of(manifest: Mapping[str, Any], sample: Sample, attempt: RolloutResult) 
     """How one trajectory recursed."""
     facts, trajectory = manifest["facts"], attempt.trajectory
     calls = [call for call in trajectory.calls if call.role is not Role.JUDGE]
-    subs = [call for call in calls if call.role in _CHILDREN]
+    subs = [call for call in calls if call.role in CHILDREN]
     row: dict[str, Any] = {
         "task": facts["task"],
         "length": sample.length,
@@ -101,6 +100,9 @@ def row_of(manifest: Mapping[str, Any], sample: Sample, attempt: RolloutResult) 
         spans = coverage.slices_of(calls, sample.context.hash)
         share, reread = coverage.coverage(spans, sample.context.chars)
     plain = [call for call in subs if call.role is Role.SUB]
+    if any("depth" in call.unknown for call in calls):  # turns and sub-calls are not told apart
+        known = {"recursed": recursed(calls), "coverage": share, "reread": reread}
+        return dict.fromkeys(COLUMNS) | row | known | {"strategy": UNKNOWN}
     shares, by = _cost_shares(calls, manifest)
     return row | {
         "recursed": bool(subs),

@@ -43,7 +43,8 @@ def of_trajectory(trajectory: Trajectory) -> str:
     `unknown` where no code of the root is stored.
     """
     roots = {call.id for call in trajectory.calls if call.role is Role.ROOT}
-    blocks = [step.code for step in trajectory.steps if step.call in roots]
+    # A tool that runs no code is a step without a block.
+    blocks = [s.code for s in trajectory.steps if s.call in roots and s.code.strip()]
     if any(call.role is Role.CHILD_ROOT for call in trajectory.calls) and blocks:
         return "divide"
     return strategy(blocks)

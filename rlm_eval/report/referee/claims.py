@@ -18,6 +18,7 @@ import pandas as pd
 
 from rlm_eval.report import summary, wording
 from rlm_eval.report.referee.evidence import Evidence
+from rlm_eval.report.referee.scorers import different
 from rlm_eval.report.tables import comparison
 from rlm_eval.stats import bounds as missing
 from rlm_eval.stats import paired
@@ -84,6 +85,8 @@ class Claim:
     """True where they could turn the sign of the difference."""
     graded: bool
     """True where a score, a mean over repeats, is neither 0 nor 1."""
+    scorers: tuple[str, ...] = ()
+    """Names of the scorers where the two sides have several; empty = one."""
     sentence: str = ""
     """What may be printed."""
 
@@ -102,6 +105,7 @@ def claims(evidence: Evidence) -> list[Claim]:
             if row is not None:
                 zero = _discordant(own, a, b)
                 row |= {"task": str(task), "a": a, "b": b, "zero": zero}
+                row["scorers"] = different(pd.concat(sides))
                 found.append(row | _with_missing(row, *sides))
     return _with_holm(found)
 
@@ -252,6 +256,7 @@ def _with_holm(rows: Sequence[dict[str, Any]]) -> list[Claim]:
             could_turn=bool(row["sign_open"] or open_),
             sign_open=bool(row["sign_open"]),
             graded=row["graded"],
+            scorers=row["scorers"],
         )
         made.append(Claim(**{**_fields(claim), "sentence": sentence(claim, len(rows))}))
     return made
@@ -264,6 +269,11 @@ def _fields(claim: Claim) -> dict[str, Any]:
 def sentence(claim: Claim, family: int) -> str:
     """What may be printed of a claim, gravest reservation first."""
     who, place = f"{claim.a} and {claim.b}", f"on {claim.task}"
+    if claim.scorers:
+        return (
+            f"{who} cannot be compared {place}: their scores are of different scorers "
+            f"({', '.join(claim.scorers)})."
+        )
     if claim.cut > missing.CUT_SHARE:
         return (
             f"{who} cannot be compared {place}: {100 * claim.cut:.0f} % of a side's answers were "

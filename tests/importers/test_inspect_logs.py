@@ -1,0 +1,226 @@
+"""Logs of Inspect: one scorer for each, invalid samples, settings, judges, sub-calls."""
+
+import json
+
+import made_logs
+import pandas as pd
+import pytest
+
+from rlm_eval.cli import main
+from rlm_eval.records.record import FILE as RECORDS
+from rlm_eval.report.profile.measure import measured
+from rlm_eval.report.profile.table import profile_table
+from rlm_eval.report.referee.evidence import Evidence
+from rlm_eval.report.referee.page import referee
+
+
+def sample(number, scores, **more):
+    stated = {name: {"value": value, "answer": "A"} for name, value in scores.items()}
+    said = {"message": {"role": "assistant", "content": "A"}, "stop_reason": "stop"}
+    return {"id": number, "epoch": 1, "input": f"Question {number}?", "target": "A",
+            "output": {"choices": [said]}, "scores": stated, "metadata": {}, "events": [],
+            **more}  # fmt: skip
+
+
+def log(path, samples, scorers, model="m", head=None, **more):
+    about = {"task": "qa", "model": model, "solver": "generate", "task_args": {},
+             "scorers": [{"name": name} for name in scorers],
+             "dataset": {"samples": len(samples)}, **(head or {})}  # fmt: skip
+    tree = {"version": 2, "status": "success", "eval": about, "samples": samples, **more}
+    return made_logs.dump(path, tree)
+
+
+def imported(run, *logs, more=(), code=0):
+    assert main(["import", "inspect", *map(str, logs), "-o", str(run), *more]) == code
+    return pd.read_parquet(run / RECORDS) if code == 0 else None
+
+
+def model(start, messages, said="ok", **more):
+    """A model event; `messages` are texts of a user and the assistant in turn."""
+    asked = [
+        {"role": "assistant" if n % 2 else "user", "content": text}
+        for n, text in enumerate(messages)
+    ]
+    reply = {"message": {"role": "assistant", "content": said}, "stop_reason": "stop"}
+    return {"event": "model", "model": "m", "working_start": start, "working_time": 0.5,
+            "input": asked, "output": {
+                "choices": [reply], "usage": {"input_tokens": 10, "output_tokens": 3}},
+            **more}  # fmt: skip
+
+
+def begin(name, kind, parent=None, **more):
+    return {"event": "span_begin", "id": name, "type": kind, "name": name, "parent_id": parent,
+            **more}  # fmt: skip
+
+
+def end(name):
+    return {"event": "span_end", "id": name}
+
+
+def test_logs_scored_by_different_scorers_are_no_one_task(tmp_path, capsys):
+    logs = [
+        log(tmp_path / f"{name}.json", [sample(i, {name: value}) for i in range(8)], [name], arm)
+        for name, value, arm in (("exact", "I", "m1"), ("includes", "C", "m2"))
+    ]
+    imported(tmp_path / "run", *logs, code=2)
+    told = capsys.readouterr().err
+    assert "2 scorers: exact (exact.json, sample 0); includes" in told
+    assert "--their-scorer NAME" in told
+    runs = [tmp_path / "one", tmp_path / "other"]
+    for run, path in zip(runs, logs, strict=True):
+        imported(run, path)
+    page = referee(Evidence.of(runs))
+    (alarm,) = [f for f in page.findings if f.level == "alarm"]
+    assert "its scores are of 2 scorers (theirs: exact, theirs: includes)" in alarm.text
+    (claim,) = page.claims
+    assert "cannot be compared on qa: their scores are of different scorers" in claim.sentence
+
+
+def test_a_sample_without_the_scorer_of_its_log_is_not_scored(tmp_path, capsys):
+    samples = [
+        sample(i, {"rouge": 0.9} if i > 1 else {"exact": "I", "rouge": 0.9}) for i in range(8)
+    ]
+    path = log(tmp_path / "log.json", samples, ["exact", "rouge"])
+    records = imported(tmp_path / "run", path)
+    assert records["score"].dropna().tolist() == [0.0, 0.0]
+    assert set(records["note_their_scorer"]) == {"exact"}
+    assert "6 of 8 rows: the log has no score of exact" in capsys.readouterr().out
+    chosen = imported(tmp_path / "chosen", path, more=["--their-scorer", "rouge"])
+    assert set(chosen["score"]) == {0.9}
+    (cell,) = (tmp_path / "chosen" / "cells").iterdir()
+    assert json.loads((cell / "manifest.json").read_text())["facts"]["their_scorer"] == "rouge"
+    imported(tmp_path / "none", path, more=["--their-scorer", "judge"], code=2)
+    assert "no log has scores of 'judge'; they have: exact, rouge" in capsys.readouterr().err
+
+
+def test_without_names_in_the_header_the_most_common_scorer_is_taken(tmp_path):
+    samples = [sample(i, {"b": 1.0} if i else {"a": 0.0, "b": 1.0}) for i in range(3)]
+    records = imported(tmp_path / "run", log(tmp_path / "log.json", samples, []))
+    assert records["score"].tolist() == [1.0, 1.0, 1.0]
+
+
+def test_samples_marked_as_invalid_are_missing_and_counted(tmp_path, capsys):
+    marked = {"invalidation": {"author": "me", "reason": "network down"}}
+    samples = [
+        sample(i, {"exact": "I" if i < 4 else "C"}, **(marked if i < 4 else {})) for i in range(8)
+    ]
+    path = log(tmp_path / "log.json", samples, ["exact"], invalidated=True)
+    records = imported(tmp_path / "run", path)
+    assert records["score"].dropna().tolist() == [1.0] * 4
+    assert set(records.loc[records["score"].isna(), "outcome"]) == {"cancelled"}
+    told = "4 of 8 samples are marked as invalid in the log"
+    assert told in capsys.readouterr().out
+    assert records["remark"].str.contains(told).all()
+    plain = log(tmp_path / "b.json", [sample(1, {"exact": "C"})], ["exact"], invalidated=True)
+    assert imported(tmp_path / "b", plain)["remark"].str.contains("none of them is marked").all()
+
+
+def test_logs_of_one_task_with_other_settings_are_variants(tmp_path, capsys):
+    logs = [
+        log(tmp_path / f"{length}{heat}.json", [sample(i, {"exact": score}) for i in range(4)],
+            ["exact"], head={"task_args": {"length": length, "split": "test"},
+                             "model_generate_config": {"temperature": heat, "max_retries": heat}})
+        for length, heat, score in ((4096, 0, "C"), (131072, 0, "I"), (4096, 1, "I"))
+    ]  # fmt: skip
+    records = imported(tmp_path / "run", *logs)
+    means = records.groupby(["task_variant", "variant"])["score"].mean()
+    assert means.to_dict() == {
+        ("length=4096", "temperature=0"): 1.0,
+        ("length=131072", "temperature=0"): 0.0,
+        ("length=4096", "temperature=1"): 0.0,
+    }
+    assert "task qa: its logs have different settings (length)" in capsys.readouterr().out
+    alone = imported(tmp_path / "alone", logs[0])
+    assert alone[["task_variant", "variant"]].isna().all(axis=None)
+
+
+@pytest.mark.parametrize(
+    ("scorer", "more", "tokens"),
+    [("exact", {}, 1000), ("model_graded_qa", {}, None), ("my_scorer", {}, None),
+     ("exact", {"role_usage": {"grader": {"input_tokens": 900}}}, None)],
+)  # fmt: skip
+def test_tokens_that_may_be_a_judges_are_unknown(tmp_path, scorer, more, tokens):
+    usage = {"m": {"input_tokens": 1000, "output_tokens": 100}}
+    one = sample(1, {scorer: "C"}, model_usage=usage, **more)
+    row = imported(tmp_path / "run", log(tmp_path / "log.json", [one], [scorer])).iloc[0]
+    assert row["input_tokens"] == tokens if tokens else pd.isna(row["input_tokens"])
+
+
+def nested(follow):
+    """A root agent whose tool starts another agent; `follow` are the messages of its last call."""
+    return [
+        begin("rlm", "agent"),
+        model(0, ["Q"], "call it"),
+        begin("sub_llm", "tool", "rlm"),
+        begin("reader", "agent", "sub_llm"),
+        model(1, ["read chunk 1"], "nothing", span_id="reader"),
+        end("reader"),
+        end("sub_llm"),
+        {"event": "tool", "id": "x", "function": "sub_llm", "arguments": {"prompt": "read"},
+         "result": "nothing", "working_time": 0.6, "span_id": "rlm"},
+        model(3, follow, "A", span_id="rlm"),
+        end("rlm"),
+    ]  # fmt: skip
+
+
+def test_agents_inside_tools_are_children_and_their_arguments_no_code(tmp_path):
+    samples = [
+        sample(i, {"exact": "C"}, events=nested(["Q", "call it", "nothing"])) for i in range(4)
+    ]
+    row = imported(tmp_path / "run", log(tmp_path / "log.json", samples, ["exact"])).iloc[0]
+    assert (row["n_root_calls"], row["n_child_calls"], row["max_depth"]) == (2, 1, 1)
+    assert (row["used_recursion"], row["turns"]) == (True, 2)
+    table = profile_table(measured([tmp_path / "run"])).rows.iloc[0]
+    assert table["recurse %"].startswith("100 ")
+    assert (table["none"], table["unknown"]) == ("?", "100")  # a tool's arguments are no program
+
+
+@pytest.mark.parametrize("spans", [True, False])
+def test_calls_that_nothing_places_are_no_turns_of_the_root(tmp_path, spans):
+    events = [model(0, ["Q"], "I ask"), model(1, ["read chunk 1"]), model(2, ["Q", "I ask", "ok"])]
+    if spans:
+        events = [begin("solver", "solver"), *events, end("solver")]
+    samples = [sample(i, {"exact": "C"}, events=events) for i in range(2)]
+    row = imported(tmp_path / "run", log(tmp_path / "log.json", samples, ["exact"])).iloc[0]
+    assert (row["n_calls"], row["input_tokens"]) == (3, 30)
+    columns = ["used_recursion", "n_sub_calls", "n_child_calls", "n_root_calls", "turns",
+               "max_depth", "max_fanout", "root_input_tokens", "sub_input_tokens"]  # fmt: skip
+    assert row[columns].isna().all()
+    table = profile_table(measured([tmp_path / "run"])).rows.iloc[0]
+    assert (table["recurse %"], table["depth"], table["none"]) == ("?", "?", "?")
+
+
+def test_sub_calls_inside_the_tool_events_of_older_logs_are_read(tmp_path):
+    tool = {"event": "tool", "id": "x", "function": "python", "arguments": {"code": "ask(1)"},
+            "result": "ok", "working_time": 1.0,
+            "events": [model(1, ["chunk 1"]), model(2, ["chunk 2"])]}  # fmt: skip
+    events = [model(0, ["Q"], "code"), tool, model(3, ["Q", "code", "ok"], "A")]
+    path = log(tmp_path / "log.json", [sample(1, {"exact": "C"}, events=events)], ["exact"])
+    row = imported(tmp_path / "run", path).iloc[0]
+    assert (row["n_root_calls"], row["n_sub_calls"], row["max_fanout"]) == (2, 2, 2)
+
+
+def test_a_number_beyond_tables_leaves_nothing_behind(tmp_path, capsys):
+    for number, more in enumerate((
+        {"events": [model(0, ["Q"])]},
+        {"model_usage": {"m": {"input_tokens": 10**20, "output_tokens": 1}}},
+        {"metadata": {"size": 10**20}},
+    )):  # fmt: skip
+        if "events" in more:
+            more["events"][0]["output"]["usage"]["input_tokens"] = 10**20
+        path = log(tmp_path / f"{number}.json", [sample(1, {"exact": "C"}, **more)], ["exact"])
+        imported(tmp_path / "run", path, code=2)
+        assert "9,007,199,254,740,992" in capsys.readouterr().err
+        assert not (tmp_path / "run").exists()
+
+
+def test_an_import_whose_records_cannot_be_made_is_absent(tmp_path, monkeypatch):
+    def fail(run):
+        assert (run / "cells").is_dir()
+        raise OverflowError("too large for a table")
+
+    path = log(tmp_path / "log.json", [sample(1, {"exact": "C"})], ["exact"])
+    monkeypatch.setattr("rlm_eval.records.build.write_records", fail)
+    with pytest.raises(OverflowError):
+        main(["import", "inspect", str(path), "-o", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
