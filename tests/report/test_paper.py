@@ -293,7 +293,8 @@ def test_how_an_interval_was_made_is_a_footnote_mark() -> None:
     assert notes == "ᵃ t. ᵇ Wilson."
     assert marked(["t", "t"]) == (["", ""], "Interval: t.")
     every, notes = marked([f"kind {number}" for number in range(40)])
-    assert len(set(every)) == 40 and "" not in every
+    assert len(set(every)) == 40
+    assert "" not in every
     assert all(f"{mark} kind {number}." in notes for number, mark in enumerate(every))
     sized = [{"as_bounds": False, "interval": f"Wilson at n = {n}"} for n in (59.1, 60.0)]
     assert {standard.how_kind(row) for row in sized} == {"Wilson at n/deff"}
