@@ -8,7 +8,7 @@ series.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -33,6 +33,13 @@ _RUNTIME = frozenset((
     "prompt", "prompt_file",
 ))  # fmt: skip
 
+_SEEDS = frozenset(("seed", "task.seed"))  # other samples, not another setting
+_SIZES = frozenset(("task.documents",))  # another measure of the length
+
+UNNAMED = "unnamed_settings"
+"""Column: settings, joined by ", ", in which cells of one series differ between lengths or tasks
+without a name that states it."""
+
 Leaves = dict[str, Any]
 
 
@@ -52,24 +59,23 @@ def tell_prompts_apart(frame: pd.DataFrame) -> None:
 
 
 def tell_variants_apart(frame: pd.DataFrame, manifests: Sequence[Mapping[str, Any]]) -> None:
-    """Name the settings that differ between cells which would share a line of the table.
+    """Name the settings that differ between cells which would share a line of a table or figure.
 
-    Cells whose settings are known to agree become repeats of one cell. Cells without a known
+    Samples of several seeds share one, too. Cells whose settings are known to agree become repeats
+    of one cell if they agree in the seed. Cells without a known
     difference, but with incomplete settings, are named by the end of their id.
     """
     known = {m["identity"]: m for m in manifests}
     cells = frame[[*PLACE, *SERIES, "seed", "cell_id"]].drop_duplicates()
     names: dict[Any, str] = {}
+    unnamed: dict[Any, str] = {}
     repeated = False
     for _, series in cells.groupby(SERIES, dropna=False, sort=False):
         leaves = {cell: _leaves_of(known.get(cell, {})) for cell in series["cell_id"]}
-        places = [
-            list(dict.fromkeys(place["cell_id"]))
-            for _, place in series.groupby([*PLACE, "seed"], dropna=False, sort=False)
-        ]
-        shared = [place for place in places if len(place) > 1]
-        repeated = repeated or bool(shared)
-        keys = _differing([leaves[cell] for cell in place] for place in shared)
+        places = _cells_by(series, [*PLACE, "seed"])
+        repeated = repeated or any(len(place) > 1 for place in places)
+        keys = _naming(series, leaves)
+        unnamed |= dict.fromkeys(leaves, _unnamed(series, leaves, keys))
         for place in places:
             own = {cell: _words(leaves[cell], keys) for cell in place}
             for cell, words in own.items():
@@ -77,6 +83,8 @@ def tell_variants_apart(frame: pd.DataFrame, manifests: Sequence[Mapping[str, An
                 if any(not known.get(other, {}).get("settings") for other in same) and same[1:]:
                     words = [*words, str(cell)[-6:]]
                 names[cell] = ", ".join(words)
+    if any(unnamed.values()):
+        frame[UNNAMED] = frame["cell_id"].map(unnamed)
     frame["variant"] = each_once(
         lambda variant, cell: ", ".join(filter(None, (variant, names[cell]))),
         frame["variant"],
@@ -108,14 +116,55 @@ def _number_repeats(frame: pd.DataFrame) -> None:
     frame.loc[again, union.REPEAT_OF] = first.loc[again, "run"].astype(str)
 
 
-def _differing(places: Iterator[Sequence[Leaves]]) -> list[str]:
+def _cells_by(cells: pd.DataFrame, columns: Sequence[str]) -> list[list[Any]]:
+    """Return the ids of the cells that agree in these columns, per group."""
+    groups = cells.groupby(list(columns), dropna=False, sort=False)["cell_id"]
+    return [list(dict.fromkeys(group)) for _, group in groups]
+
+
+def _naming(series: pd.DataFrame, leaves: Mapping[Any, Leaves]) -> list[str]:
+    """Return the keys that the names of a series' cells state.
+
+    These are the keys that differ between cells of one place, whatever their seeds, and those that
+    differ between the lengths of one task. Settings of the task and of a server often follow the
+    length, and would split every line: over lengths alone they are a caveat (`UNNAMED`).
+    """
+    here, along = (
+        _differing([leaves[cell] for cell in group] for group in _cells_by(series, columns))
+        for columns in (PLACE, PLACE[:-1])
+    )
+    along = [
+        key
+        for key in along
+        if not (key.startswith("task.") or key.endswith(".window") or ".engine." in key)
+    ]
+    return list(dict.fromkeys([*here, *along]))
+
+
+def _unnamed(series: pd.DataFrame, leaves: Mapping[Any, Leaves], named: Sequence[str]) -> str:
+    """Return the settings in which cells of a series differ without `named` stating it."""
+    tasks = [[leaves[cell] for cell in group] for group in _cells_by(series, PLACE[:-1])]
+    of_task = [key for key in _differing(tasks) if key.startswith("task.")]
+    others = [key for key in _differing([list(leaves.values())]) if not key.startswith("task.")]
+    left = [
+        key
+        for key in sorted({*of_task, *others} - {*named})
+        if not (key in _SIZES or ".engine.environment." in key)
+    ]
+    return ", ".join(left)
+
+
+def _differing(places: Iterable[Sequence[Leaves]]) -> list[str]:
     """Return keys with several values among the cells of a place; cells without a key are ignored.
 
-    The sub-model's keys are excluded if the root's of the same name have the same values.
+    The seed of the samples is excluded, and so are the sub-model's keys if the root's of the same
+    name have the same values.
     """
     found: dict[str, None] = {}
     for cells in places:
-        for key in sorted({key for leaves in cells for key in leaves}):
+        if len(cells) < 2:
+            continue
+        for key in sorted({key for leaves in cells for key in leaves} - _SEEDS):
             values = {repr(leaves[key]) for leaves in cells if key in leaves}
             twin = key.replace("sub.", "root.", 1) if key.startswith("sub.") else None
             is_twin = twin and all(leaves.get(twin) == leaves.get(key) for leaves in cells)

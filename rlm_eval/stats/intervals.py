@@ -19,6 +19,7 @@ from scipy.special import bdtr, bdtrik, ndtr, ndtri, stdtrit
 from threadpoolctl import ThreadpoolController
 
 _MOST_FLOATS = 4_000_000  # 32 MB
+_ROUNDING = 1e-12  # of a mean: smaller deviations are rounding errors
 FEW_CLUSTERS = 8
 """Below this the variance between clusters is poorly estimated; the cluster means are printed
 too."""
@@ -92,6 +93,17 @@ def cluster_t(
     return float(stdtrit(groups - 1, 0.5 + level / 2)) * max(cluster_se(values, clusters), least)
 
 
+def hardly_varies(values: ArrayLike, clusters: Sequence[str] | ArrayLike) -> bool:
+    """True where fewer than 10 clusters, and fewer than half, have another mean than the modal one.
+
+    Their observed variance is then unreliable, or 0, even if the values within a cluster differ:
+    differences may cancel there, as in contexts with one "yes" and one "no" question.
+    """
+    sums, sizes, _ = cluster_sums(values, clusters)
+    modal = int(np.unique(np.round(sums / sizes, 9), return_counts=True)[1].max())
+    return len(sums) - modal < min(10, len(sums) / 2)
+
+
 def linked(*labels: Sequence[Any] | ArrayLike) -> NDArray[np.int64]:
     """Index of the independent unit of each row: rows that share any label are dependent.
 
@@ -117,15 +129,14 @@ def amount_interval(
 
     The union of the cluster-robust t interval and the BCa bootstrap interval: the former ignores
     the tail, the latter is too narrow for few clusters. Where the t interval reaches 0, the lower
-    end is the bootstrap's. NaN where the variance is not estimable: one cluster, or all amounts
-    equal.
+    end is the bootstrap's. NaN where the variance is not estimable: one cluster, or equal means of
+    all clusters.
     """
     x = np.asarray(values, dtype=float)
-    half = cluster_t(x, clusters, level)
-    if not np.isfinite(half) or half == 0.0:
+    half, mean = cluster_t(x, clusters, level), float(x.mean())
+    if not np.isfinite(half) or half <= _ROUNDING * abs(mean):
         return float("nan"), float("nan")
     low, high = bootstrap_ratio(x, np.ones(len(x)), clusters, draws=2_000, level=level)
-    mean = float(x.mean())
     return min(low, mean - half) if half < mean else low, max(high, mean + half)
 
 
@@ -138,7 +149,7 @@ def mean_interval(
     successes or failures: Wilson at the effective size n/deff. Otherwise the cluster-robust t
     interval with G-1 degrees of freedom, clipped to [0, 1]; for graded scores whose sum is within
     10 of 0 or of n it is no narrower than Wilson at n/deff: forty scores near 0 do not exclude a
-    rare 1.
+    rare 1. Nor is it where hardly any cluster's mean differs from the modal one (`hardly_varies`).
 
     Fewer than `FEW_CLUSTERS` clusters of several samples: the wider of the two, with t's quantile
     in Wilson's too, because the design effect comes from G-1 degrees of freedom; the cluster means
@@ -191,12 +202,12 @@ def _in_clusters(
     half = cluster_t(x, labels, level)
     low, high = max(0.0, mean - half), min(1.0, mean + half)
     name = "t" if groups == n else "cluster-robust t"
-    if edge or (few and binary):
+    if edge or (few and binary) or hardly_varies(x, labels):
         size = effective_size(x, labels)
         # Equal scores give no estimate of the design effect: assume the worst case.
         degrees = groups - 1 if few and np.ptp(x) > 0 else None
         least = wilson(mean * size, size, level, degrees)
-        if binary and not few:
+        if binary and edge and not few:
             low, high, name = *least, f"Wilson at n = {size:.1f}"
         elif least[0] < low or least[1] > high:
             low, high, name = min(low, least[0]), max(high, least[1]), f"{name}, at least Wilson"

@@ -22,6 +22,7 @@ from rlm_eval.stats.intervals import (
     cluster_sums,
     cluster_t,
     effective_size,
+    hardly_varies,
     product,
     wilson,
 )
@@ -39,6 +40,7 @@ FEW = 10
 """Pairs: where fewer differ from the modal difference, the observed variance is unreliable."""
 EDGE = 3.0
 """For graded scores: within this distance of 0 or n, a side's sum hardly reflects rare values."""
+_ROUNDING = 1e-12  # standard errors below this are rounding errors of 0
 _WHOLE = 20_000  # largest sum whose distribution is computed exactly
 _RARE = 10  # draws: a tail with fewer of them is computed by the formula
 
@@ -88,7 +90,8 @@ def detectable(
     if se is None or unknown:
         return detectable_difference(n, max(discordant, 1) / n, alpha=alpha)
     # Where all pairs differ equally the variance is not estimable: as if one pair differed by 1.
-    return detectable_by_clusters(se or 1 / n, clusters, alpha=alpha)
+    known = se if se > _ROUNDING else 1 / n
+    return detectable_by_clusters(known, clusters, alpha=alpha)
 
 
 def mcnemar(only_a: int, only_b: int) -> tuple[float, float]:
@@ -216,9 +219,10 @@ def compare(
     Independent right/wrong scores: mid-p McNemar, Newcombe. Clustered or graded scores: sign flips
     of whole clusters, cluster-robust t; where fewer than `FEW` pairs differ from the modal
     difference, the interval is at least Newcombe's at the effective size, because pairs without a
-    difference do not prove that none exists. The same holds for graded scores where a side's sum is
-    within `EDGE` of 0 or of n: the differences are skewed, and t assumes symmetry. Raises
-    `ValueError` without pairs.
+    difference do not prove that none exists. So it is where hardly any cluster differs
+    (`hardly_varies`): differences that cancel within every cluster have no observed variance. The
+    same holds for graded scores where a side's sum is within `EDGE` of 0 or of n: the differences
+    are skewed, and t assumes symmetry. Raises `ValueError` without pairs.
     """
     x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     labels = np.asarray(clusters)
@@ -243,7 +247,8 @@ def compare(
             test = "sign flips, t interval"
         commonest = int(np.unique(np.round(d, 9), return_counts=True)[1].max())
         at_edge = min(x.sum(), n - x.sum(), y.sum(), n - y.sum()) < EDGE
-        if n - commonest < FEW or (at_edge and not binary):
+        rare = n - commonest < FEW or hardly_varies(d, labels)
+        if rare or (at_edge and not binary):
             least = _newcombe(x, y, effective_size(d, labels), level)
             if least[0] < low or least[1] > high:
                 low, high, test = (

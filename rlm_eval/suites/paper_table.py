@@ -15,7 +15,7 @@ import pandas as pd
 
 from rlm_eval.report import per_sample
 from rlm_eval.report.tables.standard import money
-from rlm_eval.report.tables.table import LETTERS, Table
+from rlm_eval.report.tables.table import Table, mark
 from rlm_eval.stats.intervals import mean_interval
 from rlm_eval.suites.plan import Place
 from rlm_eval.suites.schema import METRICS, Published
@@ -119,7 +119,7 @@ def _ours(
     units = per_sample.units(part)
     scored = units[~units["lost"]]
     why = no_verdict(part, units, row, own)
-    mark = notes.setdefault(why, LETTERS[len(notes) % len(LETTERS)]) if why else ""
+    sign = notes.setdefault(why, mark(len(notes))) if why else ""
     numbers: dict[str, Any] = {"ours n": len(units)}
     if per_sample.is_bounds(units):
         low, high = per_sample.score_bounds(units)
@@ -130,7 +130,7 @@ def _ours(
         text = f"{100 * found.estimate:.1f} ± {50 * (high - low):.1f}"
         numbers["ours"] = round(100 * found.estimate, 4)
     numbers |= {"ours low": round(100 * low, 4), "ours high": round(100 * high, 4)}
-    told = {"ours": text + mark}
+    told = {"ours": text + sign}
     cost = units["cost"].mean() if units.loc[~units["refused"], "cost"].notna().all() else math.nan
     if not math.isnan(cost):
         told["USD"] = money(cost)
@@ -140,7 +140,7 @@ def _ours(
 
 def _note(rows: Sequence[Published], frame: pd.DataFrame, notes: dict[str, str]) -> str:
     sources = "; ".join(sorted({f"{row.source}, {row.version}" for row in rows}))
-    ends = " ".join(f"{mark} not to be compared: {why}." for why, mark in notes.items())
+    ends = " ".join(f"{sign} not to be compared: {why}." for why, sign in notes.items())
     prices = ", ".join(sorted(set(frame["prices"].dropna().astype(str))))
     return (
         f"Scores in percent. Paper: {sources}; of several versions the latest that has the number. "

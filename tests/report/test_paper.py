@@ -25,7 +25,7 @@ from rlm_eval.report.figures import (
     panels,
     style,
 )
-from rlm_eval.report.tables import assembled, comparison, pivots
+from rlm_eval.report.tables import assembled, comparison, pivots, standard
 from rlm_eval.report.tables.latex import latex
 from rlm_eval.report.tables.table import Table, applying, marked
 from rlm_eval.suites.paper_table import paper_table
@@ -292,6 +292,12 @@ def test_how_an_interval_was_made_is_a_footnote_mark() -> None:
     assert marks == ["ᵃ", "ᵇ", "ᵃ"]
     assert notes == "ᵃ t. ᵇ Wilson."
     assert marked(["t", "t"]) == (["", ""], "Interval: t.")
+    every, notes = marked([f"kind {number}" for number in range(40)])
+    assert len(set(every)) == 40
+    assert "" not in every
+    assert all(f"{mark} kind {number}." in notes for number, mark in enumerate(every))
+    sized = [{"as_bounds": False, "interval": f"Wilson at n = {n}"} for n in (59.1, 60.0)]
+    assert {standard.how_kind(row) for row in sized} == {"Wilson at n/deff"}
     frame, table = prepared(n=12)
     scores = assembled.tables(frame, table, pd.DataFrame(), [])[1]
     assert "how" not in scores.rows

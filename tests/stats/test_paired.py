@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rlm_eval.stats import paired, power
+from rlm_eval.stats import intervals, paired, power
 
 
 def detectable(found: paired.Comparison, alpha: float = 0.05) -> float:
@@ -156,3 +156,25 @@ def test_non_inferiority_needs_the_lower_end() -> None:
 )
 def test_published_verdicts(interval: tuple[float, float, float], verdict: str) -> None:
     assert paired.against_published(*interval, published=0.52) == verdict
+
+
+def test_differences_that_cancel_within_clusters_show_nothing() -> None:
+    """A always says yes, B always no; each context has one yes and one no question."""
+    a, contexts = np.tile([1.0, 0.0], 40), np.repeat(np.arange(40), 2)
+    found = paired.compare(a, 1 - a, contexts)
+    assert found.low < -0.2
+    assert found.high > 0.2
+    assert found.test.endswith("at least Newcombe")
+    assert not paired.non_inferior(found.low, 0.05)
+    score = intervals.mean_interval(a, contexts)
+    assert (score.low, score.high) == intervals.wilson(40, 80)
+    equal = intervals.mean_interval(np.full(40, 0.5))
+    assert equal.high - equal.low > 0.2
+    uneven = np.r_[contexts, np.arange(20).repeat(2)]  # half of the contexts have four questions
+    assert paired.compare(np.r_[a, a[:40]], 1 - np.r_[a, a[:40]], uneven).low < -0.1
+
+
+def test_amounts_that_cancel_within_clusters_have_no_interval() -> None:
+    assert np.isnan(intervals.amount_interval(np.full(40, 0.1), np.arange(40))).all()
+    twice = np.repeat(np.arange(20), 2)
+    assert np.isnan(intervals.amount_interval(np.tile([0.1, 0.3], 20), twice)).all()

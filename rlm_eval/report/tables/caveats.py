@@ -13,7 +13,7 @@ import pandas as pd
 from rlm_eval.records import union
 from rlm_eval.report import wording
 from rlm_eval.report.artefacts import artefacts
-from rlm_eval.report.series import originals
+from rlm_eval.report.series import UNNAMED, originals
 from rlm_eval.report.tables import baselines, served
 from rlm_eval.report.tables.standard import score_text
 from rlm_eval.stats import bounds, power
@@ -25,6 +25,7 @@ def caveats(frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     return [
         *remarks(frame),
         *union.sentences(frame),
+        *_settings(frame),
         *_origin(frame, table),
         *baselines.sentences(table),
         *artefacts(frame),
@@ -48,6 +49,18 @@ def remarks(frame: pd.DataFrame) -> list[str]:
 
 _JOINT = ".\0"
 """Stands for `. ` between two sentences that stay together."""
+
+
+def _settings(frame: pd.DataFrame) -> Iterator[str]:
+    """Yield the series whose cells differ in settings that their names do not state."""
+    if UNNAMED not in frame:
+        return
+    told = frame.loc[frame[UNNAMED] != "", ["series", UNNAMED]].drop_duplicates()
+    for settings, own in told.groupby(UNNAMED):
+        yield (
+            f"{', '.join(sorted(own['series']))}: cells of one series differ between lengths or "
+            f"tasks in {settings}; a trend or a mean over them mixes these settings."
+        )
 
 
 def _origin(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:

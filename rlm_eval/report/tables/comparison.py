@@ -250,8 +250,8 @@ def compare_text(
     `44%`). `margin` requests a non-inferiority test (0.05 = 5 pp). The `manifests` name the series
     as in the report.
 
-    Raises `RlmEvalError` for a name that matches nothing, listing near names, and for sides
-    without a scored sample.
+    Raises `RlmEvalError` for a name that is empty or matches nothing, listing near names, for sides
+    with common results, and for sides without a scored sample.
     """
     frame = summary.prepare(records, manifests)
     value = published.number(b)
@@ -259,19 +259,36 @@ def compare_text(
     if value is not None:
         return "\n".join([*_status(frame), *published.lines(left, a, value)])
     right = select(frame, b)
-    if left.index.equals(right.index):
-        raise RlmEvalError(f"{a!r} and {b!r} select the same results; name two different sides")
-    rows = with_holm(
-        pd.DataFrame([row for one, other in matched(left, right) for row in pairs(one, other)])
-    )
+    both = left[left.index.isin(right.index)]
+    if len(both):
+        raise RlmEvalError(
+            f"{a!r} and {b!r} both select {', '.join(summary.series_order(both))}; "
+            "name two sides without common results"
+        )
+    partners = matched(left, right)
+    rows = with_holm(pd.DataFrame([row for one, other in partners for row in pairs(one, other)]))
     if rows.empty:
         raise RlmEvalError(f"{a} and {b} share no scored sample; compare runs of the same samples")
     told = [*_status(frame), f"A = {a}, B = {b}; difference = A - B, paired by sample"]
     for row in rows.to_dict("records"):
         told += ["", *lines(row, margin)]
+    told += _alone(left, right, partners)
     if len(rows) > 1:
         told += ["", f"p values after Holm over the {len(rows)} comparisons above."]
     return "\n".join(told)
+
+
+def _alone(
+    a: pd.DataFrame, b: pd.DataFrame, partners: Sequence[tuple[pd.DataFrame, pd.DataFrame]]
+) -> list[str]:
+    """Return a line per side on its series that have no partner on the other side."""
+    told = []
+    for side, name in enumerate("AB"):
+        paired_ones = {label for pair in partners for label in pair[side]["series"]}
+        every = summary.series_order((a, b)[side])
+        if alone := [label for label in every if label not in paired_ones]:
+            told.append(f"left out of {name}, without a partner: {', '.join(alone)}")
+    return ["", *told] if told else []
 
 
 def _status(frame: pd.DataFrame) -> list[str]:
@@ -345,8 +362,11 @@ def select(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """Select the records of a name: a series label, method, variant, model, prompt or run.
 
     `rlm:gpt-5` means a method with a root model; names of YAML files work too (`names.printed`).
-    Raises `RlmEvalError` listing near names.
+    Raises `RlmEvalError` listing near names, and for an empty name, which would select the rows
+    that lack a variant or a model.
     """
+    if not name.strip():
+        raise RlmEvalError("an empty name; name a series, method, model, prompt or run")
     for asked in dict.fromkeys((name, names.printed(name))):
         method, _, root = asked.partition(":")
         part = frame[(frame["method"] == method) & (frame["root"] == root)]

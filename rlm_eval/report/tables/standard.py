@@ -7,6 +7,7 @@ the files. Unknown is the word `unknown`, never 0 and never blank.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -109,7 +110,8 @@ def how_kind(row: Any) -> str:
     """Return the footnote text on the interval: its kind, without the numbers of one cell."""
     if row["as_bounds"]:
         return "bounds: more than 5 % were cut off, or some are missing (counts: CSV, `outcomes`)"
-    return str(row["interval"]).partition(";")[0]
+    kind = str(row["interval"]).partition(";")[0]
+    return re.sub(r" at n = [\d.]+", " at n/deff", kind)  # the CSV has each cell's number
 
 
 _CONDITIONAL = (

@@ -14,7 +14,7 @@ NOT_COMPUTED = "not computed"
 FEW = "n < 72"
 """Printed instead of a high quantile that needs more samples."""
 LETTERS = "ᵃᵇᶜᵈᵉᶠᵍʰʲᵏˡᵐᵒᵖʳˢᵗᵘ"
-"""Footnote marks, in order."""
+"""Footnote marks, in order; see `mark`."""
 _KEYS = frozenset(("task", "length", "method", "n", "A", "B", "verdict"))
 _SAID_WHY = {UNKNOWN: "not known of any line", NOT_COMPUTED: "not computed", FEW: FEW, "": "empty"}
 
@@ -60,14 +60,20 @@ def _values(column: pd.Series) -> list[Any]:
     return [None if value is pd.NA else value for value in plain]
 
 
+def mark(number: int) -> str:
+    """Return the footnote mark of a number from 0 on: letters, then doubled letters, and so on."""
+    again, at = divmod(number, len(LETTERS))
+    return LETTERS[at] * (1 + again)
+
+
 def marked(kinds: Sequence[str]) -> tuple[list[str], str]:
     """Return (mark per line, footnotes) for kinds that differ by line; no marks for one kind."""
     told = list(dict.fromkeys(kind for kind in kinds if kind))
     if len(told) < 2:
         return [""] * len(kinds), f"Interval: {told[0]}." if told else ""
-    letters = dict(zip(told, LETTERS, strict=False))
-    notes = " ".join(f"{letters[kind]} {kind}." for kind in told if kind in letters)
-    return [letters.get(kind, "") for kind in kinds], notes
+    marks = {kind: mark(number) for number, kind in enumerate(told)}
+    notes = " ".join(f"{found} {kind}." for kind, found in marks.items())
+    return [marks.get(kind, "") for kind in kinds], notes
 
 
 def applying(table: Table) -> Table:

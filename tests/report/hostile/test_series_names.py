@@ -4,6 +4,7 @@ import made_frames as frames
 import pandas as pd
 import pytest
 
+from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.report import summary
 from rlm_eval.report.tables.caveats import caveats
 from rlm_eval.report.tables.comparison import compare_text
@@ -113,3 +114,45 @@ def test_compare_knows_the_series_by_the_reports_names():
     known = [manifest("one"), manifest("two", method=METHOD | {"max_turns": 5})]
     text = compare_text(both, "rlm [max_turns=5]", "rlm [max_turns=30]", manifests=known)
     assert "n = 4 pairs" in text
+
+
+def cells_of(one, two, **columns):
+    """As `two_cells`, with both manifests' cells of other samples: a seed or a length differs."""
+    first = frames.frame(methods=("rlm",), lengths=(1024,), n=4)
+    first = first.assign(cell_id="one", run="first", seed=0)
+    second = first.assign(**{"cell_id": "two", "run": "second"} | columns)
+    return summary.prepare(pd.concat([first, second], ignore_index=True), [one, two])
+
+
+@pytest.mark.parametrize("apart", [{"seed": 1}, {"length": 2048}])
+def test_other_settings_are_named_at_other_seeds_and_lengths(apart):
+    one, two = manifest("one", seed=0), manifest("two", seed=1, method=METHOD | {"max_turns": 5})
+    frame = cells_of(one, two, **apart)
+    assert set(frame["series"]) == {"rlm [max_turns=30]", "rlm [max_turns=5]"}
+    assert set(cells_of(one, manifest("two", seed=1), **apart)["series"]) == {"rlm"}
+
+
+def test_another_window_is_never_pooled_over_seeds():
+    small = manifest("two", root=ROOT | {"window": 600}, seed=1)
+    frame = cells_of(manifest("one", seed=0), small, seed=1)
+    assert set(frame["series"]) == {"rlm [root.window=32768]", "rlm [root.window=600]"}
+
+
+def test_a_window_that_follows_the_length_is_a_caveat():
+    frame = cells_of(manifest("one"), manifest("two", root=ROOT | {"window": 600}), length=2048)
+    assert set(frame["series"]) == {"rlm"}
+    said = " ".join(caveats(frame, summary.summarise(frame)))
+    assert "rlm: cells of one series differ between lengths or tasks in root.window;" in said
+
+
+def test_a_comparison_needs_two_sides_without_common_results():
+    both = frames.frame(methods=("rag", "rlm"), lengths=(1024,), roots=("a", "b"), n=4)
+    with pytest.raises(RlmEvalError, match=r"both select rlm \(a\); name two sides"):
+        compare_text(both, "rlm", "a")
+    for empty in ("", " "):
+        with pytest.raises(RlmEvalError, match="an empty name"):
+            compare_text(both, empty, "rlm")
+    lonely = both[(both["method"] == "rlm") | (both["root"] == "a")]
+    text = compare_text(lonely, "a", "b")
+    assert "left out of A, without a partner: rag (a)" in text
+    assert "rlm (a) - rlm (b)" in text
