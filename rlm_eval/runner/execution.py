@@ -30,8 +30,9 @@ from rlm_eval.records.build import write_records
 from rlm_eval.records.record import FILE
 from rlm_eval.runner.planning.estimate import expected
 from rlm_eval.runner.planning.power import designs_of
-from rlm_eval.runner.runner import Runner, Summary
+from rlm_eval.runner.runner import Runner
 from rlm_eval.runner.signals import Signals
+from rlm_eval.runner.summary import Summary
 from rlm_eval.storage.cell_store import output_folder
 from rlm_eval.storage.done import covers
 from rlm_eval.storage.shards import merge_done
@@ -205,7 +206,7 @@ def execute(
     then = "the same command resumes"
     if not (folder / "plan.json").exists():
         then = f"put {folder} back, then {then}"
-    told = f"{len(ended.unfinished)} of {len(cells)} cells unfinished; {then}"
+    told = f"{len(ended.unfinished)} of {len(cells)} cells unfinished; {ended.next_step(then)}"
     if runner.stop.signal is not None:
         raise EndedBySignal(told, runner.stop.signal)
     fail(told)
