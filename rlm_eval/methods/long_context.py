@@ -90,7 +90,7 @@ class LongContext:
         raise ConfigError(
             f"{self.name}: root.window={root.window} leaves no room for any context: a reply takes "
             f"root.sampling.max_output_tokens={cap or 'null'} or method.reserve_tokens="
-            f"{self.reserve_tokens}, whichever is larger, a chat template {FRAME}, and the question "
+            f"{self.reserve_tokens}, whichever is larger, a chat template {FRAME}, the question "
             f"about {int(bare / rate)}; lower the first two, or correct the window"
         )
 
