@@ -67,6 +67,12 @@ class ExpectedCost:
     """The amount and its range, in words."""
     unpriced: bool
     """True if the price of another model is unknown."""
+    incomplete: bool = False
+    """True if calls of a cell are not counted: its rehearsal failed."""
+
+    def is_within(self, above: float) -> bool:
+        """Return whether no question is needed; for an incomplete amount only if none ever is."""
+        return above == math.inf or (self.dollars <= above and not self.incomplete)
 
 
 async def expected_cost(
@@ -86,7 +92,9 @@ async def expected_cost(
     text = f"about ${dollars:,.2f} expected (up to ${most:,.2f})"
     if unpriced := dict.fromkeys(slot for cell in todo for slot in cell.unpriced):
         text = f"at least ${dollars:,.2f} expected; the price of {', '.join(unpriced)} is unknown"
-    return ExpectedCost(dollars, text, bool(unpriced))
+    if incomplete := [e.cell for e in found if e.incomplete]:
+        text += f"; incomplete: the rehearsal of {', '.join(incomplete)} failed"
+    return ExpectedCost(dollars, text, bool(unpriced), bool(incomplete))
 
 
 def _open_cells(folder: Path, cells: Sequence[Cell]) -> list[Cell]:
@@ -150,7 +158,7 @@ def confirm(
         warn(warning)
     if yes or (cost := asyncio.run(expected_cost(folder, cells, redo))) is None:
         return
-    if cost.dollars <= above:
+    if cost.is_within(above):
         if cost.unpriced:
             say(cost.text)
         return
