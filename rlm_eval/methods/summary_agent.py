@@ -38,6 +38,7 @@ class SummaryAgent:
     """Summarise, then answer. See the module's docstring."""
 
     runs_code: ClassVar[bool] = False
+    plans_its_calls: ClassVar[bool] = True  # a prompt that the server cut spoils the answer
 
     mode: str = "iterative"
     """`iterative` (one running summary) or `map_reduce`."""
