@@ -122,7 +122,7 @@ async def evaluate(
     above = confirmed_above(configs[0])
     output_folder(place)
     cost = await expected_cost(place, cells, again)
-    if cost is not None and cost.dollars > above:
+    if cost is not None and not cost.is_within(above):
         raise ConfigError(f"{cost.text}, over ${above:g}: give confirm_above=... to spend it")
     runner = Runner(place, cells, sweep_budget(configs[0]), again)
     # Its own task, so that context variables set by the run do not leak into the caller's

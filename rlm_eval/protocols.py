@@ -110,6 +110,20 @@ class Method(Protocol):
         ...
 
 
+@runtime_checkable
+class FittedMethod(Protocol):
+    """A method whose settings may suit no sample of a task: it says so before any model call."""
+
+    def check_fit(self, sample: Sample, models: Mapping[str, Model]) -> None:
+        """Raise `ConfigError` if samples like this one cannot be answered with these settings.
+
+        `sample` is the task's first one; `models` are those of the method's slots, with their
+        windows and sampling settings. Makes no model call. The error names the settings to change.
+        A reason that holds for one sample alone is an outcome of that sample instead.
+        """
+        ...
+
+
 class Model(Protocol):
     """A model's configuration: a frozen dataclass, one YAML in `configs/model/`."""
 
@@ -288,7 +302,10 @@ def missing(plug_in: object, protocol: type) -> list[str]:
     cls = type(plug_in)
     name = f"{cls.__module__}.{cls.__qualname__}"
     lines = []
-    for member, contract in protocol.__dict__.items():
+    members = dict(protocol.__dict__)
+    if protocol is Method and hasattr(plug_in, "check_fit"):
+        members["check_fit"] = FittedMethod.check_fit
+    for member, contract in members.items():
         if member.startswith("_") or not (callable(contract) or isinstance(contract, property)):
             continue
         found = inspect.getattr_static(plug_in, member, None)

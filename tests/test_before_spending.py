@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from runs import overrides, run_here
 
 import rlm_eval as rl
+from rlm_eval.budget.limits import Limits
 from rlm_eval.commands.run import main
 from rlm_eval.commands.submit import main as submit
 from rlm_eval.config.cell import build_cell
@@ -15,6 +16,7 @@ from rlm_eval.config.grid import expand
 from rlm_eval.core.errors import ConfigError, EndpointUnusable
 from rlm_eval.core.types import Outcome
 from rlm_eval.runner.execution import confirm, confirmed_above
+from rlm_eval.runner.runner import Runner
 
 PRICED = ["model@root=gpt-5", "task=s_niah", "method=long_context", "tokenizer=approx4"]
 OWN = ["root.model=mine", "root.base_url=http://127.0.0.1:1/v1"]
@@ -55,6 +57,52 @@ def test_the_end_of_the_input_is_a_no(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", terminal)
     with pytest.raises(ConfigError, match="no model was called"):
         main([*PRICED, "length=128k", "n=500", f"results={tmp_path}"])
+
+
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        (["method=long_context_tail", "root.window=1000"], "method.reserve_tokens=1024"),
+        (
+            [
+                "method=long_context_tail",
+                "root.window=8192",
+                "root.sampling={max_output_tokens: 8192}",
+            ],
+            "root.sampling.max_output_tokens=8192",
+        ),
+        (["method=react_bm25"], "method.chunk_by=lines or tokens"),
+        (["method=codeact_bm25"], "method.chunk_by=lines or tokens"),
+        (["method=rag", "method.chunk_by=documents"], "method.chunk_by=lines or tokens"),
+        (["method=summary_agent"], "set method.piece_tokens"),
+        (["method=summary_agent", "root.window=9000"], "window of 9000 tokens leaves no room"),
+        (["method=lambda_rlm", "root.window=2000"], "method.reserve_tokens=2048 leaves nothing"),
+    ],
+)
+async def test_a_method_that_suits_no_sample_is_refused_before_any_call(tmp_path, method, told):
+    """A cell that works stands before it in the grid: it would have spent money."""
+    async with FakeServer() as server:
+        fine = overrides(tmp_path, server.url, "method=long_context")
+        wrong = [*overrides(tmp_path, server.url), *method]
+        configs = [*expand(fine), *expand(wrong)]
+        cells = [build_cell(config) for config in configs]
+        with pytest.raises(ConfigError, match=told) as refused:
+            await Runner(tmp_path / "test", cells, Limits()).run()
+        assert server.log == []
+    assert cells[1].id in str(refused.value)
+    assert not (tmp_path / "test").exists()
+
+
+def test_a_wrong_configuration_is_not_said_to_resume(tmp_path, capsys):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"question": "What?", "context": "", "answer": "x"}')
+    wrong = ["task=custom", f"task.path={rows}", "method=rag", "model@root=scripted"]
+    run = ["tokenizer=approx4", "n=1", f"results={tmp_path}", "--no-report"]
+    assert main([*wrong, *run]) == 1
+    told = capsys.readouterr().err
+    assert "the context is empty" in told
+    assert "1 of 1 cells unfinished; correct what is said above" in told
+    assert "resumes" not in told
 
 
 @pytest.mark.parametrize("given", [None, "ten", float("nan"), "nan"])

@@ -18,6 +18,7 @@ from rlm_eval.core.renamed import current
 from rlm_eval.methods.retrieval.dense import _cache
 from rlm_eval.records.build import write_records
 from rlm_eval.records.record import load_records
+from rlm_eval.runner.execution import ExpectedCost
 from rlm_eval.runner.planning.estimate_table import estimates_of, table
 
 ROOT = Path(__file__).parent.parent
@@ -250,3 +251,18 @@ def test_the_command_tells_what_the_design_can_show(capsys):
     assert "20 samples in 4 contexts" in line
     assert "no difference can be shown" in line
     assert "task.questions_per_window=1" in line
+
+
+def test_any_model_in_the_slot_of_an_embedder_is_rehearsed_as_one(capsys):
+    run = ["task=s_niah", "n=20", "length=4k", "tokenizer=approx4", "model@root=gpt-5"]
+    assert main([*run, "method=rag_dense", "model@embed=scripted-embed"]) == 0
+    told = capsys.readouterr().out
+    assert "none billed" not in told
+    assert "incomplete" not in told
+    assert "money: $0." in told
+
+
+def test_an_estimate_that_is_incomplete_does_not_pass_silently():
+    cost = ExpectedCost(0.0, "about $0.00 expected", unpriced=False, incomplete=True)
+    assert not cost.is_within(1000.0)
+    assert cost.is_within(float("inf"))

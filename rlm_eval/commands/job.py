@@ -23,6 +23,6 @@ def main(argv: Sequence[str]) -> int:
 
     unfinished = run_job(arguments.run, arguments.number)
     if unfinished:  # each cell has said why
-        count = f"{len(unfinished)} cells unfinished; the same command resumes"
+        count = f"{len(unfinished)} cells unfinished; the same command runs them again"
         fail(unfinished.get("job", count))
     return 1 if unfinished else 0

@@ -10,6 +10,7 @@ variant with sub-calls. The interpreter is the RLM's own sandboxed REPL.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -22,7 +23,7 @@ from rlm_eval.methods.retrieval import Chunks, Passages
 from rlm_eval.methods.rlm.method import RLM
 from rlm_eval.methods.rlm.subcalls import CallSite, RolloutState, SubCalls, no_child
 from rlm_eval.methods.steps import step_of
-from rlm_eval.protocols import Session
+from rlm_eval.protocols import Model, Session
 from rlm_eval.repl import HostFunction, Repl, ReplCallError, clip
 
 SIDES = ("head", "tail", "middle")
@@ -101,6 +102,11 @@ class CodeAct(Chunks):
     def prompt_id(self) -> str:
         """Name and hash of the prompt."""
         return load_parts(self.prompt, self.prompt_file, _PARTS, "system")[0].id
+
+    def check_fit(self, sample: Sample, models: Mapping[str, Model]) -> None:
+        """Raise `ConfigError` where it searches documents and the context is one text."""
+        if self.search:
+            super().check_fit(sample, models)
 
     async def solve(self, sample: Sample, session: Session) -> Answer:
         """Make a root call per turn, and after the last turn one more that requests the answer."""

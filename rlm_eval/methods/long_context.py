@@ -7,11 +7,11 @@ ours, because the paper leaves them open; its "most recent tokens" variant is `t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from rlm_eval.core.errors import ContextOverflow
+from rlm_eval.core.errors import ConfigError, ContextOverflow
 from rlm_eval.core.spans import Span, share_within
 from rlm_eval.core.types import Answer, Call, Message, Role, Sample
 from rlm_eval.methods.agent_text import load_parts
@@ -25,7 +25,7 @@ from rlm_eval.methods.context_window import (
     refuse_overflow,
 )
 from rlm_eval.methods.prompts import fill
-from rlm_eval.protocols import Session
+from rlm_eval.protocols import Model, Session
 
 ORDERS = {"context_first": "cq", "question_first": "qc", "both": "qcq"}
 POLICIES = ("fail", "head", "tail", "middle")
@@ -76,8 +76,33 @@ class LongContext:
         """Name and hash of the prompt."""
         return load_parts(self.prompt, self.prompt_file, ("context", "question"))[0].id
 
+    def check_fit(self, sample: Sample, models: Mapping[str, Model]) -> None:
+        """Raise `ConfigError` where a truncated context certainly keeps no text."""
+        root = models["root"]
+        cap = root.sampling.max_output_tokens or 0
+        if self.over_window == "fail" or root.window is None or not sample.context.chars:
+            return
+        room = self.room(root.window, cap)
+        rate, bare = chars_per_token(sample), len(self.message("", sample.question).content)
+        # A question may have fewer tokens than estimated: the server's count decides in doubt.
+        if room > 0 and bare < room * rate * CERTAIN:
+            return
+        raise ConfigError(
+            f"{self.name}: root.window={root.window} leaves no room for any context: a reply takes "
+            f"root.sampling.max_output_tokens={cap or 'null'} or method.reserve_tokens="
+            f"{self.reserve_tokens}, whichever is larger, a chat template {FRAME}, the question "
+            f"about {int(bare / rate)}; lower the first two, or correct the window"
+        )
+
+    def room(self, window: int, cap: int) -> int:
+        """Tokens of the window left for context and question; `cap` is a reply's, 0 = none."""
+        return window - max(self.reserve_tokens, cap) - FRAME
+
     async def solve(self, sample: Sample, session: Session) -> Answer:
-        """Make one root call. Raises `ContextOverflow` where the context does not fit (`fail`)."""
+        """Make one root call.
+
+        Raises `ContextOverflow` where the context does not fit (`fail`), or no part of it does.
+        """
         text = sample.context.text()
         session.note("total_tokens", sample.context.tokens)
         session.note("tokens_by", sample.context.tokenizer)
@@ -113,8 +138,18 @@ class _Cut:
         """True where the model's own tokenizer is available."""
 
     async def ask(self) -> Call:
-        """Send as much as fits; truncate further after each refusal, down to nothing."""
+        """Send as much as fits; truncate further after each refusal.
+
+        Raises `ContextOverflow` where no text of the context is left to send: an answer to the
+        question alone would be a closed-book answer under this method's name.
+        """
         room, tries = await self._room(), 0
+        if self.text and room == 0:
+            raise ContextOverflow(
+                f"the question and the reply leave no room for any context in the window of "
+                f"{self.session.model_of('root')}, {self.session.window_of('root')} tokens: "
+                "nothing was sent"
+            )
         total = await self._total() if self.counts else self.sample.context.tokens
         self.session.note("total_tokens", total)
         while True:
@@ -125,17 +160,16 @@ class _Cut:
             try:
                 return await self.session.call([message], role=Role.ROOT, position=f"t{tries}")
             except ContextOverflow:
+                tries += 1
+                room = int(room * _SHRINK**tries)
                 if room == 0:
                     raise
-            tries += 1
-            room = int(room * _SHRINK**tries)
 
     async def _room(self) -> int:
         """Characters of the context that fit with the question and a reply."""
         session, length, rate = self.session, len(self.text), chars_per_token(self.sample)
         window = session.window_of("root") or 0
-        reply = max(self.method.reserve_tokens, session.reply_cap_of("root"))
-        most = window - reply - FRAME
+        most = self.method.room(window, session.reply_cap_of("root"))
         guess = int(most * rate) - len(self._prompt(0).content)
         if length * CERTAIN <= guess:
             return length

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from rlm_eval.core.renamed import current
-from rlm_eval.core.spans import share_within
+from rlm_eval.core.spans import Span, share_within
 from rlm_eval.core.types import Answer, Message, Role, Sample
 from rlm_eval.methods.context_window import chars_per_token
 from rlm_eval.methods.prompts import fill, load_prompt
@@ -41,7 +41,8 @@ class Rag(Chunks):
     top_k: int | None = 4
     """Maximum number of chunks; null = as many as fit `token_budget`."""
     token_budget: int | None = None
-    """Maximum tokens of all chunks together; null = limited only by `top_k`."""
+    """Maximum tokens of all chunks together; null = limited only by `top_k`. Of a best chunk that
+    is longer, the beginning is kept."""
     passage_order: str = "position"
     """`rank` (best first) or `position` (context order)."""
     query_prefix: str = ""
@@ -71,6 +72,12 @@ class Rag(Chunks):
             raise ValueError(f"embed_batch={self.embed_batch}: 1 or more")
         if not sizes or min(sizes) < 1:
             raise ValueError("top_k and token_budget: 1 or more; one of them may be null")
+        least = self.chunk_size if self.chunk_by == "tokens" else 1
+        if self.token_budget is not None and self.token_budget < least:
+            raise ValueError(
+                f"token_budget={self.token_budget}: not less than chunk_size={least}, or no chunk "
+                "fits; raise it or lower chunk_size"
+            )
         prompt = load_prompt(self.prompt, self.prompt_file)
         for place in ("{passages}", "{question}"):
             if place not in prompt.text:
@@ -104,16 +111,22 @@ class Rag(Chunks):
         chars = None if budget is None else int(budget * chars_per_token(sample))
         chosen = within_budget(passages, ranked, self.top_k, chars)
         kept = [passages.spans[number] for number in chosen]
+        if ranked and not kept and chars is not None:
+            # Without this the model would answer without any context, as if nothing was found.
+            kept = [_beginning(passages.spans[ranked[0]], chars, self, sample)]
+            chosen = ranked[:1]
+            if kept[0] != passages.spans[ranked[0]]:
+                session.note("budget_too_small", True)
         session.note("retrieved_chunks", len(chosen))
         if not chosen:
             session.note("empty_retrieval", True)
             _LOG.warning("sample %s: no chunk was retrieved, the prompt holds none", sample.id[:8])
         session.note("retrieval_recall", share_within(sample.evidence, kept))
         if self.passage_order == "position":
-            chosen.sort()
+            kept.sort()
         text = fill(
             load_prompt(self.prompt, self.prompt_file).text,
-            passages=self.separator.join(passages.chunk(number) for number in chosen),
+            passages=self.separator.join(passages.text[start:end] for start, end in kept),
             question=sample.question,
         )
         call = await session.call([Message("user", text)], role=Role.ROOT, position="t0")
@@ -135,3 +148,11 @@ class Rag(Chunks):
         if self.retriever == "dense":
             return ranking(scores, None, self.top_k)
         return fuse([passages.search(sample.question), ranking(scores, None)])
+
+
+def _beginning(span: Span, chars: int, method: Rag, sample: Sample) -> Span:
+    """The first `chars` characters of a chunk; a chunk of tokens may exceed them by rounding."""
+    start, end = span
+    if method.chunk_by == "tokens":
+        chars = max(chars, round(method.chunk_size * chars_per_token(sample)))
+    return start, min(end, start + max(1, chars))

@@ -11,6 +11,7 @@ pieces, then merges) is ours.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,7 +24,7 @@ from rlm_eval.methods.context_window import MARGIN, chars_per_token
 from rlm_eval.methods.evidence_retention import Survival
 from rlm_eval.methods.prompts import fill
 from rlm_eval.methods.retrieval.chunking import chunk_spans, halves
-from rlm_eval.protocols import Session
+from rlm_eval.protocols import Model, Session
 
 MODES = ("iterative", "map_reduce")
 SLOTS = ("sub", "root", "summary")
@@ -37,6 +38,7 @@ class SummaryAgent:
     """Summarise, then answer. See the module's docstring."""
 
     runs_code: ClassVar[bool] = False
+    plans_its_calls: ClassVar[bool] = True  # a prompt that the server cut spoils the answer
 
     mode: str = "iterative"
     """`iterative` (one running summary) or `map_reduce`."""
@@ -85,6 +87,10 @@ class SummaryAgent:
         """Name and hash of the prompt."""
         return load_parts(self.prompt, self.prompt_file, _PARTS)[0].id
 
+    def check_fit(self, sample: Sample, models: Mapping[str, Model]) -> None:
+        """Raise `ConfigError` where no size of a piece follows from the models' windows."""
+        self._piece_tokens(sample, [models[slot].window for slot in self.slots])
+
     async def solve(self, sample: Sample, session: Session) -> Answer:
         """Make the summarising calls, then one root call.
 
@@ -94,7 +100,7 @@ class SummaryAgent:
         text = canonical_text(value)
         # In a thread: finding the evidence's marks in 10M tokens takes seconds.
         reading = await asyncio.to_thread(_Reading, self, sample, session, text)
-        size = self._piece_tokens(sample, session)
+        size = self._piece_tokens(sample, map(session.window_of, self.slots))
         spans = chunk_spans(value, "tokens", size, self.overlap_tokens, chars_per_token(sample))
         if self.mode == "iterative":
             tail = spans.pop() if spans and self.keep_tail else None
@@ -105,10 +111,10 @@ class SummaryAgent:
         call = await reading.answer(summary, tail)
         return Answer(text=call.reply, call=call.id)
 
-    def _piece_tokens(self, sample: Sample, session: Session) -> int:
+    def _piece_tokens(self, sample: Sample, windows: Iterable[int | None]) -> int:
         if self.piece_tokens is not None:
             return self.piece_tokens
-        known = [w for slot in self.slots if (w := session.window_of(slot)) is not None]
+        known = [window for window in windows if window is not None]
         if not known:
             raise ConfigError(
                 f"{self.name}: the models' windows are unknown; set method.piece_tokens, or window "

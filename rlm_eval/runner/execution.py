@@ -30,8 +30,9 @@ from rlm_eval.records.build import write_records
 from rlm_eval.records.record import FILE
 from rlm_eval.runner.planning.estimate import expected
 from rlm_eval.runner.planning.power import designs_of
-from rlm_eval.runner.runner import Runner, Summary
+from rlm_eval.runner.runner import Runner
 from rlm_eval.runner.signals import Signals
+from rlm_eval.runner.summary import Summary
 from rlm_eval.storage.cell_store import output_folder
 from rlm_eval.storage.done import covers
 from rlm_eval.storage.shards import merge_done
@@ -66,6 +67,12 @@ class ExpectedCost:
     """The amount and its range, in words."""
     unpriced: bool
     """True if the price of another model is unknown."""
+    incomplete: bool = False
+    """True if calls of a cell are not counted: its rehearsal failed."""
+
+    def is_within(self, above: float) -> bool:
+        """Return whether no question is needed; for an incomplete amount only if none ever is."""
+        return above == math.inf or (self.dollars <= above and not self.incomplete)
 
 
 async def expected_cost(
@@ -85,7 +92,9 @@ async def expected_cost(
     text = f"about ${dollars:,.2f} expected (up to ${most:,.2f})"
     if unpriced := dict.fromkeys(slot for cell in todo for slot in cell.unpriced):
         text = f"at least ${dollars:,.2f} expected; the price of {', '.join(unpriced)} is unknown"
-    return ExpectedCost(dollars, text, bool(unpriced))
+    if incomplete := [e.cell for e in found if e.incomplete]:
+        text += f"; incomplete: the rehearsal of {', '.join(incomplete)} failed"
+    return ExpectedCost(dollars, text, bool(unpriced), bool(incomplete))
 
 
 def _open_cells(folder: Path, cells: Sequence[Cell]) -> list[Cell]:
@@ -149,7 +158,7 @@ def confirm(
         warn(warning)
     if yes or (cost := asyncio.run(expected_cost(folder, cells, redo))) is None:
         return
-    if cost.dollars <= above:
+    if cost.is_within(above):
         if cost.unpriced:
             say(cost.text)
         return
@@ -205,7 +214,7 @@ def execute(
     then = "the same command resumes"
     if not (folder / "plan.json").exists():
         then = f"put {folder} back, then {then}"
-    told = f"{len(ended.unfinished)} of {len(cells)} cells unfinished; {then}"
+    told = f"{len(ended.unfinished)} of {len(cells)} cells unfinished; {ended.next_step(then)}"
     if runner.stop.signal is not None:
         raise EndedBySignal(told, runner.stop.signal)
     fail(told)

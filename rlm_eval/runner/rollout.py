@@ -29,6 +29,7 @@ from rlm_eval.session.session import Session
 from rlm_eval.storage.cell_store import RolloutResult
 from rlm_eval.tasks import JudgedTask, Task
 
+_NOT_READING = (Role.EMBED, Role.JUDGE)
 _JUDGEMENTS = 2
 """Maximum judge calls per attempt while no verdict can be parsed."""
 
@@ -44,9 +45,9 @@ async def run_rollout(
     answer, outcome, error = await _solve(task, method, sample, session)
     await asyncio.sleep(0)  # stored replies set the clock in the next turn of the loop
     wall = session.elapsed()
-    cut = _cut_prompt(answer, session)
+    cut = _cut_prompt(method, answer, session)
     if cut is not None and not outcome.is_missing:
-        outcome, error = Outcome.SERVER_CUT, cut_note(cut)
+        outcome, error = Outcome.SERVER_CUT, cut_note(cut, session.window_of(cut.slot))
     scores: tuple[Score, ...] = ()
     if not outcome.is_missing:
         scored = Answer(None) if outcome.scores_zero else answer
@@ -185,8 +186,14 @@ def _outcome(answer: Answer, sample: Sample, session: Session) -> Outcome:
     return Outcome.OK if (answer.text or "").strip() else Outcome.NO_ANSWER
 
 
-def _cut_prompt(answer: Answer, session: Session) -> Call | None:
-    """Return the answer's call, else the root's last, if its prompt was truncated."""
+def _cut_prompt(method: Method, answer: Answer, session: Session) -> Call | None:
+    """Return a call with a truncated prompt on which the answer depends.
+
+    The answer's call or else the root's last; any reading call where no model chose them.
+    """
+    if getattr(method, "plans_its_calls", False):
+        unread = (c for c in session.calls if c.is_server_cut and c.role not in _NOT_READING)
+        return next(unread, None)
     own = [call for call in session.calls if call.id == answer.call]
     roots = [call for call in session.calls if call.role is Role.ROOT and call.error is None]
     last = (own or roots)[-1:]
@@ -208,7 +215,7 @@ async def _judge(task: JudgedTask, sample: Sample, answer: Answer, session: Sess
             closing=True,
         )
         if call.is_server_cut:
-            raise ValueError(cut_note(call))
+            raise ValueError(cut_note(call, session.window_of("judge")))
         asked += not call.replayed  # an unreadable stored verdict may be requested again
         try:
             return task.judge_score(sample, answer, call.reply)

@@ -12,13 +12,13 @@ import traceback
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rlm_eval.budget.limits import Budget, Limits
 from rlm_eval.config.cell import Cell
 from rlm_eval.core.errors import (
+    ConfigError,
     EndedBySignal,
     LimitReached,
     NoSamples,
@@ -41,11 +41,13 @@ from rlm_eval.runner import resume
 from rlm_eval.runner.counterfactual.shared import journal_of
 from rlm_eval.runner.kept_samples import samples_of
 from rlm_eval.runner.manifest import manifest, price_facts
+from rlm_eval.runner.planning.fit import check_fit
 from rlm_eval.runner.planning.job_window import prepare
 from rlm_eval.runner.progress import CellProgress, Progress
 from rlm_eval.runner.resources import Indexes, OpenModels, Pools
 from rlm_eval.runner.rollout import with_one_headline
 from rlm_eval.runner.signals import Signals, StopRequest
+from rlm_eval.runner.summary import Summary
 from rlm_eval.runner.sweep_budget import SweepBudget
 from rlm_eval.session.session import Endpoint, Session
 from rlm_eval.storage import cell_store, stale_code
@@ -61,22 +63,6 @@ from rlm_eval.suites.evidence.commitment import began_under
 
 _SAMPLES_WITHOUT_REPL = 3  # consecutive, then the run stops: each costs its first model call
 _GONE = "the run directory was deleted or moved; no further request is sent"
-
-
-@dataclass
-class Summary:
-    """Result of a run."""
-
-    folder: Path
-    """The run directory."""
-    finished: list[str] = field(default_factory=list)
-    """Cells with a result for every sample."""
-    attempted: int = 0
-    """Samples that this run executed; results of an earlier run are excluded."""
-    rescored: int = 0
-    """Stored answers that were scored again."""
-    unfinished: dict[str, str] = field(default_factory=dict)
-    """Cell -> why it has samples without a result."""
 
 
 class Runner:
@@ -114,8 +100,12 @@ class Runner:
             raise EndedBySignal("stopped; the same command resumes", self.stop.signal) from None
 
     async def run(self) -> Summary:
-        """Run every cell. A failing cell is reported at once and does not stop the others."""
+        """Run every cell. A failing cell is reported at once and does not stop the others.
+
+        Raises `ConfigError` before any call where a method suits no sample of its task.
+        """
         INTERRUPT.set(self.stop.interrupt)
+        await asyncio.to_thread(check_fit, [cell for cell in self.cells if not self._is_done(cell)])
         prepare(self.folder, self.cells)
         models = OpenModels(self.cells, self.folder, self.budget)
         output_folder(self.folder)
@@ -173,6 +163,8 @@ class Runner:
         except* (RlmEvalError, OSError) as group:
             leaves = list(leaves_of(group))
             is_writer = not any(isinstance(error, NotTheWriter) for error in leaves)
+            if any(isinstance(error, ConfigError) for error in leaves):
+                self.summary.wrong.add(cell.plan_id)
             why = "; ".join(dict.fromkeys(str(error) for error in leaves))
             if any(isinstance(error, OSError) for error in leaves):
                 why += "; remove the cause, then the same command resumes"

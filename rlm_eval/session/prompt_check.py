@@ -29,7 +29,7 @@ SMALL = 200
 """Prompts of fewer tokens are not checked: no server has so small a window."""
 LEAST_WINDOW = 64
 """Tokens. A smaller count is an invented figure, since no server has so small a window."""
-_BOUND_SHARE = 0.7
+BOUND_SHARE = 0.7
 """Share of the bound from the text. Measured on prose, code, tables and CJK (o200k, cl100k,
 characters / 4): the lowest count is 0.83 of the bound; a tokenizer with a third fewer tokens gives
 0.71 on prose."""
@@ -119,7 +119,7 @@ class PromptCheck:
     def _needed(self, expected: Expected) -> float:
         if expected.counted is not None:
             return self._share * expected.counted
-        return _BOUND_SHARE * self._lowest * expected.bound
+        return BOUND_SHARE * self._lowest * expected.bound
 
     def _grown(self, text: str) -> float:
         """Return the least tokens, from the server's own count of the beginning of this history."""
@@ -135,7 +135,7 @@ class PromptCheck:
         """Return true if the count may cover only what follows an earlier, cached prompt."""
         shared = max((_shared(text, whole) for whole, _ in self._whole), default=0)
         rest = text[shared:]
-        least = _BOUND_SHARE * self._lowest * least_tokens(rest)
+        least = BOUND_SHARE * self._lowest * least_tokens(rest)
         # A growing history that the server cut counts more than its new turns.
         return bool(shared) and least <= reported <= _MOST_SHARE * likely_most(rest) + _FRAME
 
@@ -189,13 +189,21 @@ def likely_most(text: str) -> int:
     return len(_SPACE.sub("", text).encode("utf-8", "replace")) - merged
 
 
-def cut_note(call: Call) -> str:
-    """Return the error text of a call whose prompt was cut, with the next step."""
+def cut_note(call: Call, window: int | None = None) -> str:
+    """Return the error text of a call whose prompt was cut, with the next step.
+
+    `window` is the declared window of its model, `None` = unknown.
+    """
     counted = call.usage.input or 0
+    if window is None or window > counted:
+        then = f"state its window, {call.slot}.window={counted}, so that longer prompts count as "
+    else:
+        then = (
+            f"name its tokenizer, {call.slot}.tokenizer, so that prompts over the window count as "
+        )
     return (
         f"{call.model}: the server counted {counted:,} prompt tokens where the prompt has at least "
         f"{call.prompt_tokens_at_least or 0:,}: it cut the prompt without an error. Raise the "
         "server's own window (Ollama: OLLAMA_CONTEXT_LENGTH, or num_ctx) and run the same command "
-        f"again; or state its window, {call.slot}.window={counted}, so that longer "
-        "prompts count as context_overflow"
+        f"again; or {then}context_overflow"
     )

@@ -7,6 +7,8 @@ from rlm_eval.core.errors import ConfigError, ContextOverflow
 from rlm_eval.core.types import Role
 from rlm_eval.methods.context_window import FRAME
 from rlm_eval.methods.long_context import LongContext
+from rlm_eval.models import Sampling
+from rlm_eval.models.scripted import ScriptedModel
 
 TEXT = "".join(f"line {i:04d} of the report\n" for i in range(200))
 NEEDLE = (0, 9)
@@ -79,7 +81,7 @@ async def test_cutting(
 
 
 async def test_a_server_that_counts_more_tokens_gets_less(tmp_path: Path) -> None:
-    """However far off the estimate is, it decides no outcome: at last only the question is left."""
+    """However far off the estimate is, it decides no outcome: a last try sends very little."""
     sample = sample_of(TEXT)
 
     def script(request: Request) -> str:
@@ -199,6 +201,58 @@ async def test_the_journal_keeps_the_counts_so_that_a_replay_cuts_alike(tmp_path
             await method.solve(sample, bench.session)
             (call,) = bench.session.calls
             assert call.replayed == (counts is None)
+
+
+async def test_the_question_alone_is_never_sent(tmp_path: Path) -> None:
+    """It would be a closed-book answer under this method's name."""
+    sample = sample_of(TEXT)
+
+    def script(request: Request) -> str:
+        if "report" in request[0][1] or len(request[0][1]) > len(sample.question) + 2:
+            raise ContextOverflow("too long")
+        return "r"
+
+    async with open_bench(tmp_path, sample, windows={"root": 500}, root=script) as bench:
+        method = LongContext(over_window="head", reserve_tokens=50)
+        with pytest.raises(ContextOverflow, match="too long"):
+            await method.solve(sample, bench.session)
+        assert all(len(request[0][1]) > 19 for request in bench.requests())
+
+
+@pytest.mark.parametrize("counts", [own_tokens, None])
+@pytest.mark.parametrize("policy", ["head", "tail", "middle"])
+async def test_without_room_for_any_context_nothing_is_sent(tmp_path, policy, counts) -> None:
+    sample, windows = sample_of(TEXT), {"root": 1000}
+    method = LongContext(over_window=policy)
+    async with open_bench(tmp_path, sample, windows=windows, counts=counts, root=["r"]) as bench:
+        with pytest.raises(ContextOverflow, match="no room for any context"):
+            await method.solve(sample, bench.session)
+        assert bench.requests() == []
+
+
+@pytest.mark.parametrize(
+    ("window", "cap", "question", "refused"),
+    [
+        (8192, 8192, "Q?", True),
+        (8192, 4096, "Q?", False),
+        (1000, None, "Q?", True),
+        (1200, None, "Q?", False),
+        (1200, None, "Q?" * 1000, True),
+        (None, 8192, "Q?", False),
+    ],
+)
+def test_a_window_without_room_is_refused_before_any_call(window, cap, question, refused) -> None:
+    sample = sample_of(TEXT, question)
+    root = ScriptedModel(window=window, sampling=Sampling(max_output_tokens=cap))
+    LongContext().check_fit(sample, {"root": root})  # without truncation the server decides
+    method = LongContext(over_window="tail")
+    if not refused:
+        method.check_fit(sample, {"root": root})
+        return
+    with pytest.raises(ConfigError) as told:
+        method.check_fit(sample, {"root": root})
+    for setting in ("root.window=", "root.sampling.max_output_tokens=", "method.reserve_tokens="):
+        assert setting in str(told.value)
 
 
 def test_refused_settings(tmp_path: Path) -> None:

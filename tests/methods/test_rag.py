@@ -49,6 +49,23 @@ async def test_token_budget_bounds_the_passages(tmp_path: Path) -> None:
     assert bench.session.notes["retrieval_recall"] is None
 
 
+@pytest.mark.parametrize("unit", ["lines", "documents"])
+async def test_of_a_best_chunk_over_the_budget_the_beginning_is_kept(tmp_path, unit) -> None:
+    value = tuple(LINES) if unit == "documents" else TEXT
+    sample = sample_of(value, QUESTION)
+    method = Rag(chunk_by=unit, chunk_size=1, top_k=None, token_budget=5)
+    async with open_bench(tmp_path, sample, root=["x"]) as bench:
+        await method.solve(sample, bench.session)
+        (((_, content),),) = bench.requests()
+    passage = content.removesuffix(f"\n\n{QUESTION}")
+    assert 18 <= len(passage) <= 20
+    assert LINES[7].startswith(passage)
+    notes = bench.session.notes
+    assert notes["budget_too_small"] is True
+    assert notes["retrieved_chunks"] == 1
+    assert "empty_retrieval" not in notes
+
+
 async def test_an_empty_retrieval_is_noted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -73,6 +90,9 @@ def test_refused_settings() -> None:
         Rag(retriever="tfidf")
     with pytest.raises(ValueError, match="top_k and token_budget"):
         Rag(top_k=None)
+    with pytest.raises(ValueError, match="token_budget=100: not less than chunk_size=200"):
+        Rag(top_k=None, token_budget=100)
+    Rag(chunk_by="lines", top_k=None, token_budget=100)
 
 
 @pytest.mark.parametrize("prompt", ["closed_book/plain", "closed_book/guess"])

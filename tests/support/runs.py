@@ -21,8 +21,9 @@ from rlm_eval.config.cell import Cell, build_cell, run_folder, sweep_budget
 from rlm_eval.config.grid import expand
 from rlm_eval.core.types import Outcome, Slice
 from rlm_eval.records.build import rows
-from rlm_eval.runner.runner import Runner, Summary
+from rlm_eval.runner.runner import Runner
 from rlm_eval.runner.signals import Signals
+from rlm_eval.runner.summary import Summary
 from rlm_eval.storage.journal import JournalReader
 
 ROOT = Path(__file__).parents[2]

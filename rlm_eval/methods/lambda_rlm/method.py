@@ -27,7 +27,7 @@ from rlm_eval.methods.lambda_rlm.operators import cross, fold, kept, map_each, p
 from rlm_eval.methods.lambda_rlm.planner import RULES, Plan, make_plan
 from rlm_eval.methods.prompts import fill, load_prompt
 from rlm_eval.methods.text import sections
-from rlm_eval.protocols import Session
+from rlm_eval.protocols import Model, Session
 
 FILTERS = ("string", "model", "off")
 _PROBE = 500  # first characters of the text, as in the paper
@@ -42,6 +42,7 @@ class LambdaRlm:
     """See the module's docstring."""
 
     runs_code: ClassVar[bool] = False
+    plans_its_calls: ClassVar[bool] = True  # a prompt that the server cut spoils the answer
     VERSION: ClassVar[int] = 3  # 2: a label with count 0 is kept; 3: markup and lists of labels
 
     kind: str = "detect"
@@ -118,6 +119,10 @@ class LambdaRlm:
     def _sections(self) -> Mapping[str, str]:
         return sections(load_prompt(self.prompt, self.prompt_file).text)
 
+    def check_fit(self, sample: Sample, models: Mapping[str, Model]) -> None:  # noqa: ARG002
+        """Raise `ConfigError` where the model's window leaves nothing for a leaf."""
+        self._window_tokens(models[self.sub_model].window)
+
     async def solve(self, sample: Sample, session: Session) -> Answer:
         """Detect the kind, plan, execute the tree. Propagates the session's exceptions."""
         run = _Run(self, sample, session, self._sections)
@@ -131,14 +136,7 @@ class LambdaRlm:
     def plan(self, sample: Sample, window: int | None, kind: Kind[Any]) -> Plan:
         """Plan for a sample and a model with a window of `window` tokens."""
         rate = chars_per_token(sample)
-        tokens = self.leaf_tokens
-        if tokens is None and window is not None:
-            tokens = int((window - self.reserve_tokens) * (1 - MARGIN))
-            if tokens < 1:
-                raise ConfigError(
-                    f"method.reserve_tokens={self.reserve_tokens} leaves nothing of the window of "
-                    f"{window} tokens for a leaf; make it smaller"
-                )
+        tokens = self._window_tokens(window)
         return make_plan(
             sample.context.chars,
             max(1, int((tokens or _NO_WINDOW) * rate)),
@@ -150,6 +148,18 @@ class LambdaRlm:
             a_compose=self.a_compose,
             chars_per_token=rate,
         )
+
+    def _window_tokens(self, window: int | None) -> int | None:
+        """Tokens of a leaf; `None` where neither setting nor window decides."""
+        if self.leaf_tokens is not None or window is None:
+            return self.leaf_tokens
+        tokens = int((window - self.reserve_tokens) * (1 - MARGIN))
+        if tokens < 1:
+            raise ConfigError(
+                f"method.reserve_tokens={self.reserve_tokens} leaves nothing of the window of "
+                f"{window} tokens for a leaf; make it smaller"
+            )
+        return tokens
 
 
 class _Run:

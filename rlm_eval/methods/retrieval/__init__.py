@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,8 @@ from rlm_eval.core.spans import Span
 from rlm_eval.core.types import Sample, canonical_text
 from rlm_eval.methods.context_window import chars_per_token
 from rlm_eval.methods.retrieval.bm25 import STEMMERS, Bm25, ranking
-from rlm_eval.methods.retrieval.chunking import UNITS, chunk_spans
+from rlm_eval.methods.retrieval.chunking import UNITS, check_unit, chunk_spans
+from rlm_eval.protocols import Model
 
 _KEPT_CHARS = 200_000_000  # total characters of cached texts: an index takes a few times that
 
@@ -72,6 +73,11 @@ class Chunks:
             raise ValueError(f"k1={self.k1}, b={self.b}: k1 is 0 or more, b from 0 to 1")
         if self.stemmer is not None and self.stemmer not in STEMMERS:
             raise ValueError(f"stemmer={self.stemmer}: {', '.join(STEMMERS)} or null")
+
+    def check_fit(self, sample: Sample, models: Mapping[str, Model]) -> None:  # noqa: ARG002
+        """Raise `ConfigError` where documents are requested and the context is one text."""
+        if self.chunk_by == "documents":
+            check_unit(sample.context.value(), self.chunk_by)
 
     def index_key(self, sample: Sample) -> Hashable:
         """Cache key: everything that an index of the sample's context depends on."""
@@ -132,7 +138,10 @@ CACHE = _Cache()
 def within_budget(
     passages: Passages, ranked: Sequence[int], top_k: int | None, chars: int | None
 ) -> list[int]:
-    """The first of `ranked`: at most `top_k` chunks and at most `chars` characters in total."""
+    """The first of `ranked`: at most `top_k` chunks and at most `chars` characters in total.
+
+    Ends at the first chunk that does not fit, so it is empty where the best one is too long.
+    """
     chosen: list[int] = []
     for number in ranked[:top_k]:
         start, end = passages.spans[number]

@@ -26,11 +26,8 @@ def chunk_spans(
     one chunk of any length. Raises `ConfigError` where documents are requested but the context is
     one text.
     """
-    if unit == "documents":
-        if isinstance(value, str):
-            raise ConfigError(
-                "chunk_by=documents: this task's context is one text; take chunk_by=lines or tokens"
-            )
+    check_unit(value, unit)
+    if not isinstance(value, str) and unit == "documents":
         spans = _documents(value)
         text = canonical_text(value)
     else:
@@ -41,6 +38,15 @@ def chunk_spans(
             chars, back = (max(1, round(n * chars_per_token)) for n in (size, overlap))
             spans = _pieces(text, chars, back if overlap else 0)
     return [span for span in spans if text[span[0] : span[1]].strip()]
+
+
+def check_unit(value: str | tuple[str, ...], unit: str) -> None:
+    """Raise `ConfigError` where documents are requested but the context is one text."""
+    if unit == "documents" and isinstance(value, str):
+        raise ConfigError(
+            "method.chunk_by=documents: this task's context is one text; set "
+            "method.chunk_by=lines or tokens, and method.chunk_size"
+        )
 
 
 def _documents(value: tuple[str, ...]) -> Iterator[Span]:

@@ -176,6 +176,13 @@ def _found_nothing(frame: pd.DataFrame) -> Iterator[str]:
                 f"{method}: for {len(rows)} samples the search found no chunk, and the model "
                 "answered without any context."
             )
+    if "note_budget_too_small" in frame:
+        short = frame[frame["note_budget_too_small"].eq(True)]
+        for method, rows in short.groupby("method"):
+            yield (
+                f"{method}: for {len(rows)} samples the best chunk exceeds method.token_budget; "
+                "the model read only its beginning."
+            )
     if "note_no_word_found" in frame:
         blind = frame[frame["note_no_word_found"].eq(True)]
         for method, rows in blind.groupby("method"):

@@ -33,8 +33,8 @@ from rlm_eval.core.types import (
     Usage,
     text_hash,
 )
+from rlm_eval.methods.retrieval.dense import SLOT
 from rlm_eval.models import Model
-from rlm_eval.models.http.embedding import EmbeddingModel
 from rlm_eval.models.scripted import CHARS_PER_TOKEN, ScriptedModel
 from rlm_eval.repl import open_pool
 from rlm_eval.runner.planning.expectations import Row, Speed, Used, family, rows, typical_context
@@ -99,6 +99,8 @@ class Estimate:
     """US dollars of the models with a known price."""
     missing: str = ""
     """The task if its data are not available locally; else empty."""
+    incomplete: str = ""
+    """Why the rehearsal ended early, so that calls are not counted; else empty."""
     local: Mapping[str, float] = field(default_factory=dict)
     """Tokens of the models that the harness starts, by name."""
 
@@ -128,7 +130,7 @@ async def expected(cell: Cell, reply_tokens: int | None = None) -> Estimate:
     if sample is not None:
         judged = {}  # the rehearsal includes the judge's call
     few, mean_reply, many = _replies(cell, known if same_model else [], reply_tokens)
-    calls = await _rehearsed(cell, sample or _filler(cell, context))
+    calls, why = await _rehearsed(cell, sample or _filler(cell, context))
     if any(call.error is not None for call in calls):
         calls = [call for call in calls if call.error is None]
     least, middle, most = (
@@ -144,7 +146,7 @@ async def expected(cell: Cell, reply_tokens: int | None = None) -> Estimate:
     if kind == "summary":  # the length of the written summaries decides the length of later prompts
         low = min([low, *(_measure(cell, _by_slot(cell, row)) / row.spread for row in known)])
         high = max([high, *(_measure(cell, _by_slot(cell, row)) * row.spread for row in known)])
-    return _estimate(cell, middle, low, high, "rehearsal", missing)
+    return replace(_estimate(cell, middle, low, high, "rehearsal", missing), incomplete=why)
 
 
 def _written(call: Call, reply: float) -> float:
@@ -297,8 +299,8 @@ def _overflows(cell: Cell, kind: str | None, context: int, at_this_length: bool)
     return whole and window is not None and context > 2 * window and not at_this_length
 
 
-async def _rehearsed(cell: Cell, sample: Sample) -> list[Call]:
-    """Run a sample with scripted models and return its calls."""
+async def _rehearsed(cell: Cell, sample: Sample) -> tuple[list[Call], str]:
+    """Run a sample with scripted models; return its calls, and why later ones are unknown."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         log = await stack.enter_async_context(
@@ -310,18 +312,20 @@ async def _rehearsed(cell: Cell, sample: Sample) -> list[Call]:
         # A script's token is four characters: scale the windows to hold the same amount of text.
         rate = sample.context.chars / max(1, sample.context.tokens) / CHARS_PER_TOKEN
         endpoints = {
-            slot: await stack.enter_async_context(_scripted(model, rate))
+            slot: await stack.enter_async_context(_scripted(slot, model, rate))
             for slot, model in cell.models.items()
         }
         index = SourceIndex(sample.context.hash, sample.context.text())
         session = Session(sample, 0, endpoints, Journal(log), Budget(Limits()), pool, index)
         task = cell.task if sample.id != _FILLER else cast(Task, _Unscored())
-        await run_rollout(task, cell.method, sample, session)
-    return [
+        ended, _ = await run_rollout(task, cell.method, sample, session)
+    why = (ended.error or ended.outcome.value) if ended.outcome.is_missing else ""
+    calls = [
         replace(c, usage=Usage(input=round((c.usage.input or 0) / rate)))
         for c in session.calls
         if not (c.error or "").startswith("ContextOverflow")  # refused: nothing is billed
     ]
+    return calls, why
 
 
 def from_records(cell: Cell, records: pd.DataFrame, run: str) -> Estimate | None:
@@ -369,9 +373,11 @@ def _unpriced(cell: Cell) -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def _scripted(model: Model, rate: float) -> AsyncIterator[Endpoint]:
+async def _scripted(slot: str, model: Model, rate: float) -> AsyncIterator[Endpoint]:
     """Open a script in place of `model`, with its name and a window for the same text."""
-    if isinstance(model, EmbeddingModel):  # its window holds one text, not all texts of a call
+    if (
+        slot == SLOT
+    ):  # asked for vectors, whatever its class; its window holds one text, not all texts of a call
         # A different name: a run in this process must not reuse these vectors as the model's.
         stand_in = ScriptedModel(name=f"{model.name} (rehearsed)", program="vectors")
     else:

@@ -71,6 +71,9 @@ def table(
     lines += dict.fromkeys(f"  {one.source}" for one in estimates)
     if missing := dict.fromkeys(one.missing for one in estimates if one.missing):
         lines.append(f"not at hand (typical sizes counted): {', '.join(missing)}")
+    for one in estimates:
+        if one.incomplete:
+            lines.append(f"incomplete: {one.cell}: the rehearsal failed: {one.incomplete}")
     return "\n".join(lines)
 
 
