@@ -108,7 +108,7 @@ def _written(value: Any) -> Iterator[str]:
     """
     text = str(value)
     yield text
-    words = (text.lower(),) if text.lower() in ("true", "false") else ()
+    words: tuple[str, ...] = (text.lower(),) if text.lower() in ("true", "false") else ()
     if isinstance(value, bool):
         words = ("true", "yes", "on") if value else ("false", "no", "off")
     for word in words:

@@ -45,7 +45,9 @@ def test_a_log_that_ends_before_its_last_turn_is_missing_and_not_wrong(tmp_path,
     told = capsys.readouterr().out
     assert "1 answers count as missing, not as wrong: their logs end early" in told
     assert "died.jsonl, line 1: the log ends without an answer after turn 2 of at most 6" in told
-    assert "1 of 2 rows have no result" in " ".join(map(str, referee(Evidence.of([tmp_path / "run"])).findings))
+    assert "1 of 2 rows have no result" in " ".join(
+        map(str, referee(Evidence.of([tmp_path / "run"])).findings)
+    )
 
 
 @pytest.mark.parametrize(("most", "outcome"), [(3, "no_answer"), (4, "cancelled")])
