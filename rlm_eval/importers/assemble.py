@@ -39,7 +39,7 @@ from rlm_eval.importers.verdicts import one_scorer, with_their_scorer
 from rlm_eval.scoring.registry import SCORERS
 from rlm_eval.storage.prompt_slices import SourceIndex
 
-VERSION = 4
+VERSION = 5
 """Raised whenever the import of the same file may change; written to every manifest."""
 
 

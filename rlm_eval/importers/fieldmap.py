@@ -10,31 +10,58 @@ A value of a map is the place to read:
     length: {from: id, match: 'tier(\\d+)', as: int}
 
 and in the braces: `match` (its first group, or the whole match), `as` (int, float, text, literal,
-json), `split` (a text into a list), `values` (a table, `other` for the rest), `add` (the sum of
-several fields), `text` (several fields as one text), `subtract`, `divide`, `zero: unknown` (a 0
-means "not recorded"), `when` (only for rows in which these fields have these values; `~` marks a
-regular expression). A missing value is unknown, never 0.
+json), `split` (a text into a list), `values` (a table, `other` for the rest, `null` for a value
+that says nothing), `add` (the sum of several fields), `text` (several fields as one text),
+`subtract`, `divide`, `zero: unknown` (a 0 means "not recorded"), `when` (only for rows in which
+these fields have these values; `~` marks a regular expression). A missing value is unknown, never
+0. So is a value that `values` does not list; the import counts those, and refuses one of `outcome`.
+
+Names and the keys of `values` are read as they are written: `yes`, `no` and `010` stay these texts.
 """
 
 from __future__ import annotations
 
-import ast
 import difflib
-import json
-import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from rlm_eval.core.amounts import known_sum
 from rlm_eval.core.outcomes import Outcome
 from rlm_eval.importers.rows import BadLog
+from rlm_eval.importers.values import FILE_PARTS, Place, value_of
 
 MAPS = Path(__file__).parent / "maps"
+
+
+class _AsWritten(yaml.SafeLoader):
+    """Reads every name as the text that it is, and only `true` and `false` as booleans.
+
+    YAML 1.1 reads `yes`, `no`, `on`, `off` as booleans and `010` as 8: `values: {yes: 1}` would
+    match no row that says `yes`.
+    """
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping of a node, its plain names as text."""
+        if isinstance(node, yaml.MappingNode):
+            self.flatten_mapping(node)  # before the names are texts: `<<` is none
+            for name, _ in node.value:
+                if isinstance(name, yaml.ScalarNode):
+                    name.tag = "tag:yaml.org,2002:str"
+        return super().construct_mapping(node, deep)
+
+
+_BOOLEAN = "tag:yaml.org,2002:bool"
+_AsWritten.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag != _BOOLEAN]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_AsWritten.add_implicit_resolver(
+    _BOOLEAN, re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), [*"tTfF"]
+)
 
 FIELDS = {
     "task": "name of the task",
@@ -90,18 +117,6 @@ _TYPES = ("int", "float", "text", "literal", "json")
 
 
 @dataclass(frozen=True)
-class Place:
-    """The source of a value: a row, the object around it, and its file."""
-
-    row: Mapping[str, Any]
-    """The row."""
-    header: Mapping[str, Any]
-    """The object around the rows."""
-    file: Path
-    """Its file."""
-
-
-@dataclass(frozen=True)
 class FieldMap:
     """A validated field map."""
 
@@ -132,9 +147,27 @@ class FieldMap:
     whole: Any = None
     """Place of the number of rows that a file should hold."""
 
-    def read(self, name: str, place: Place) -> Any:
-        """Return the value of a field; `None` = unknown. Raises `ValueError`."""
-        return value_of(self.fields.get(name), place)
+    def read(self, name: str, place: Place, unlisted: list[Any] | None = None) -> Any:
+        """Return the value of a field; `None` = unknown. Raises `ValueError`.
+
+        Values that a table of the field does not list are added to `unlisted`.
+        """
+        return value_of(self.fields.get(name), place, unlisted)
+
+    @property
+    def reads_files(self) -> bool:
+        """True where a row depends on the name or folder of its file."""
+        specs = [self.fields, self.meta, self.notes, self.scorer, self.borrow, self.whole]
+        return any(map(_reads_files, specs))
+
+
+def _reads_files(spec: Any) -> bool:
+    if isinstance(spec, Mapping):
+        # `when` of an entry and `where` of `borrow` name fields as keys.
+        return any(_reads_files(one) for pair in spec.items() for one in pair)
+    if isinstance(spec, list | tuple):
+        return any(map(_reads_files, spec))
+    return spec in FILE_PARTS if isinstance(spec, str) else False
 
 
 def maps() -> dict[str, Path]:
@@ -148,7 +181,7 @@ def load(path: Path, given: Collection[str] = ()) -> FieldMap:
     Raises `BadLog` with the wrong entry.
     """
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.load(path.read_text(encoding="utf-8"), _AsWritten)  # noqa: S506 - a SafeLoader
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         told = str(error).replace("\n", " ")
         raise BadLog(f"{path}: no field map ({told})") from error
@@ -249,128 +282,3 @@ def _pattern(path: Path, name: str, pattern: Any) -> None:
         re.compile(str(pattern))
     except re.error as error:
         raise BadLog(f"{path}: {name}: {pattern!r} is no regular expression ({error})") from error
-
-
-def value_of(spec: Any, place: Place) -> Any:
-    """Evaluate a map's entry at a place; `None` = missing. Raises `ValueError`."""
-    if spec is None or isinstance(spec, int | float):
-        return spec
-    if isinstance(spec, str):
-        return _field(spec, place)
-    if isinstance(spec, list):
-        values = (value_of(one, place) for one in spec)
-        return next((value for value in values if value is not None), None)
-    return _steps(spec, place)
-
-
-def _field(path: str, place: Place) -> Any:
-    if path.startswith("="):
-        return path[1:]
-    if path in ("file.name", "file.stem", "file.folder"):
-        name = place.file.name.removesuffix(".gz")
-        return {"name": name, "stem": Path(name).stem, "folder": place.file.parent.name}[path[5:]]
-    value: Any = place.row
-    if path.startswith("$."):
-        value, path = place.header, path[2:]
-    if isinstance(value, Mapping) and path in value:
-        return value[path]
-    for key in path.split("."):
-        if not isinstance(value, Mapping) or key not in value:
-            return None
-        value = value[key]
-    return value
-
-
-def _steps(spec: Mapping[str, Any], place: Place) -> Any:
-    for name, wanted in (spec.get("when") or {}).items():
-        allowed = wanted if isinstance(wanted, list) else [wanted]
-        if not any(_is(_field(name, place), one) for one in allowed):
-            return None
-    if "add" in spec:
-        value: Any = known_sum(number(value_of(one, place)) for one in spec["add"])
-    elif "text" in spec:  # several fields as one text: an identity
-        parts = [value_of(one, place) for one in spec["text"]]
-        value = None if None in parts else json.dumps(parts, sort_keys=True, ensure_ascii=False)
-    else:
-        value = value_of(spec["from"], place)
-    if value is None:
-        return None
-    if "match" in spec:
-        hit = re.search(str(spec["match"]), str(value))
-        if hit is None:
-            return None
-        value = hit.group(1) if hit.re.groups else hit.group(0)
-    if "split" in spec and isinstance(value, str):
-        value = [part.strip() for part in value.split(str(spec["split"]))]
-    if "values" in spec:
-        table = {str(k): v for k, v in spec["values"].items()}
-        value = table.get(str(value), table.get("other"))
-    value = _typed(value, spec.get("as"))
-    if spec.get("zero") == "unknown" and number(value) == 0:
-        return None
-    for key, sign in (("subtract", -1), ("divide", 1)):
-        if key in spec and value is not None:
-            value = number(value)
-            if value is not None:
-                value = value + sign * spec[key] if key == "subtract" else value / spec[key]
-    return value
-
-
-def _is(value: Any, wanted: Any) -> bool:
-    """Test for equality; a wanted text that starts with `~` is a regular expression to search."""
-    if isinstance(wanted, str) and wanted.startswith("~"):
-        return value is not None and re.search(wanted[1:], str(value)) is not None
-    return bool(value == wanted)
-
-
-def _typed(value: Any, kind: str | None) -> Any:
-    if value is None or kind is None:
-        return value
-    if kind == "text":
-        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    if kind in ("int", "float"):
-        found = number(value)
-        return None if found is None else int(found) if kind == "int" else float(found)
-    try:
-        return ast.literal_eval(value) if kind == "literal" else json.loads(value)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
-        raise ValueError(f"{str(value)[:60]!r} is no {kind}") from error
-
-
-def number(value: Any) -> int | float | None:
-    """Convert a number or text (CSV) to a finite number; `None` for a missing value.
-
-    Raises `ValueError` for anything else: it is never treated as unknown.
-    """
-    if value is None or value == "":
-        return None
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, int):
-        return value
-    try:
-        found = float(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{str(value)[:60]!r} is no number") from error
-    if not math.isfinite(found):
-        return None
-    return int(found) if isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value) else found
-
-
-def with_borrowed(places: Sequence[Place], borrow: Mapping[str, Mapping[str, Any]]) -> list[Place]:
-    """Add fields from another row of the same group to the places."""
-    found = list(places)
-    for name, rule in borrow.items():
-        group: dict[str, Any] = {}
-
-        def key(place: Place, by: Sequence[str] = rule.get("by") or ()) -> str:
-            return json.dumps([str(place.file), *(_field(one, place) for one in by)], default=str)
-
-        for place in places:
-            if all(_field(n, place) == v for n, v in (rule.get("where") or {}).items()):
-                group.setdefault(key(place), value_of(rule.get("take"), place))
-        found = [
-            Place({**place.row, name: group.get(key(place))}, place.header, place.file)
-            for place in found
-        ]
-    return found

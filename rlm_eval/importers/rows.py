@@ -8,6 +8,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import os
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +45,9 @@ class Source:
     """Content, decompressed if it was gzip."""
     sha256: str
     """SHA-256 of the file on disk, hexadecimal."""
+    name: str
+    """Its path below the folder that was given, with more of the folders above where two files of
+    an import would have one name; `/` between the parts."""
 
     def text(self) -> str:
         """Decode the content. Raises `BadLog` if it is not UTF-8."""
@@ -161,6 +167,8 @@ class Options:
     """Name of the method, for logs without one."""
     their_scorer: str | None = None
     """The log's scorer whose verdict becomes `theirs`; `None` = each log's own headline."""
+    told: list[str] = field(default_factory=list)
+    """Messages for the user, which the reader appends."""
 
     @property
     def given(self) -> frozenset[str]:
@@ -171,27 +179,65 @@ class Options:
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".eval")
 
 
-def sources(paths: Sequence[Path], suffixes: Sequence[str] = SUFFIXES) -> Iterator[Source]:
+def sources(
+    paths: Sequence[Path], suffixes: Sequence[str] = SUFFIXES, *, by_name: bool = False
+) -> Iterator[Source]:
     """Yield the files, and those in folders with these suffixes, each read once.
 
-    Raises `BadLog` for a path that does not exist, cannot be read, is empty, or was given twice.
+    Files of a folder come in the order of their names, numbers by value: `log_2` before `log_10`.
+    `by_name`: rows depend on their file's name, so files of equal content differ. Raises `BadLog`
+    for a path that does not exist, cannot be read, is empty, or was given twice.
     """
     files: list[Path] = []
+    parts: list[int] = []
+    """Number of parts of each file's path below what was given."""
     for path in paths:
         if not path.is_dir():
             files.append(path)
+            parts.append(1)
             continue
-        inside = sorted(p for p in path.rglob("*") if p.is_file() and _ends(p, suffixes))
+        below = (p.relative_to(path) for p in path.rglob("*") if p.is_file() and _ends(p, suffixes))
+        inside = sorted(below, key=_natural)
         if not inside:
             raise BadLog(f"{path}: no file in this folder ends in {', '.join(suffixes)}")
-        files += inside
-    seen: dict[str, Path] = {}
-    for path in files:
-        source = _read(path)
-        content = hashlib.sha256(source.data).hexdigest()  # packed or not
-        if (first := seen.setdefault(content, path)) != path or files.count(path) > 1:
-            raise BadLog(f"{path}: the same content as {first}; name each file once")
+        files += [path / one for one in inside]
+        parts += [len(one.parts) for one in inside]
+    seen: dict[str, int] = {}
+    for number, (path, name) in enumerate(zip(files, _names(files, parts), strict=True)):
+        source = _read(path, name)
+        marks = [os.path.abspath(path)]  # noqa: PTH100 - a link has a name of its own
+        if not by_name:
+            marks.append(hashlib.sha256(source.data).hexdigest())  # packed or not
+        first = min(seen.setdefault(mark, number) for mark in marks)
+        if first != number:
+            raise BadLog(f"{path}: the same content as {files[first]}; name each file once")
         yield source
+
+
+def _natural(path: Path) -> tuple[list[list[str | int]], tuple[str, ...]]:
+    """Return a key that sorts numbers in names by their value."""
+    # Every second piece is a number, so that equal positions compare.
+    pieces = [
+        [int(one) if at % 2 else one for at, one in enumerate(re.split(r"([0-9]+)", part))]
+        for part in path.parts
+    ]
+    return pieces, path.parts
+
+
+def _names(files: Sequence[Path], parts: Sequence[int]) -> list[str]:
+    """Return the last `parts` of each path, or as many as tell apart those that share a name."""
+    whole = [Path(os.path.abspath(path)).parts for path in files]  # noqa: PTH100 - no links followed
+    count = list(parts)
+    while True:
+        names = ["/".join(path[-n:]) for path, n in zip(whole, count, strict=True)]
+        often = Counter(names)
+        short = [
+            i for i, name in enumerate(names) if often[name] > 1 and count[i] < len(whole[i]) - 1
+        ]
+        if not short:
+            return names
+        for i in short:
+            count[i] += 1
 
 
 def _ends(path: Path, suffixes: Sequence[str]) -> bool:
@@ -199,7 +245,7 @@ def _ends(path: Path, suffixes: Sequence[str]) -> bool:
     return name.endswith(tuple(suffixes))
 
 
-def _read(path: Path) -> Source:
+def _read(path: Path, name: str) -> Source:
     try:
         size = path.stat().st_size
         raw = b"" if size > LARGEST else path.read_bytes()
@@ -218,4 +264,4 @@ def _read(path: Path) -> Source:
             raise BadLog(f"{path}: unpacks to more than {LARGEST:,} bytes; split it")
     if not data.strip():
         raise BadLog(f"{path}: empty; there is nothing to import")
-    return Source(path, data, hashlib.sha256(raw).hexdigest())
+    return Source(path, data, hashlib.sha256(raw).hexdigest(), name)

@@ -14,7 +14,8 @@ from typing import Any
 
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.types import Outcome, Score
-from rlm_eval.scoring.registry import SCORERS, find_scorer
+from rlm_eval.records.record import means
+from rlm_eval.scoring.registry import SCORERS, find_scorer, is_known
 from rlm_eval.storage.cell_store import CellStore, RolloutResult, stored_sample
 
 THEIRS = "theirs"
@@ -45,7 +46,12 @@ def theirs(value: Any) -> Score:
 
 
 def ours(name: str, gold: Any, answer: str, answer_type: str | None) -> Score:
-    """Return our verdict on an answer. Raises `RlmEvalError` for an unknown scorer."""
+    """Return our verdict on an answer; a missing score with a note where the gold is unknown.
+
+    Raises `RlmEvalError` for an unknown scorer.
+    """
+    if name in SCORERS and not is_known(name, gold):
+        return Score(name, None, flag="the gold is null or blank")
     row = {"gold": _as_asked(name, gold), "output": answer, "answer_type": answer_type or ""}
     try:
         found = find_scorer(name)(row)
@@ -65,9 +71,11 @@ def scored_text(answer: str | None, outcome: Outcome) -> str | None:
     """Return the text that our scorers read; `None` = unknown.
 
     A method that ended without an answer is wrong, as in a run of ours: its rows left out, a mean
-    would be over completed samples only.
+    would be over completed samples only. What a row of `scores_zero` said is not read.
     """
-    return "" if answer is None and outcome is Outcome.NO_ANSWER else answer
+    if outcome.scores_zero or (answer is None and outcome is Outcome.NO_ANSWER):
+        return ""
+    return answer
 
 
 def _as_asked(name: str, gold: Any) -> Any:
@@ -169,7 +177,7 @@ def scored_again(folder: Path, name: str | None, headline: str | None) -> Iterat
         own = [s for s in attempt.scores if s.scorer in SCORERS]
         names = [name] if name else [s.scorer for s in own]
         again = []
-        if text is not None and sample.target is not None and not outcome.scores_zero:
+        if text is not None and sample.target is not None:
             kind = sample.meta.get("answer_type")
             again = [ours(one, sample.target, text, kind) for one in names]
         # Verdicts that our scorers do not make (a judge's, from the log) are kept.
@@ -192,20 +200,16 @@ def score_run_cell(folder: Path, name: str | None, headline: str | None) -> dict
     from rlm_eval.storage.jsonl import JsonlLog
     from rlm_eval.storage.lease import Lease
 
-    values: dict[str, list[float]] = {}
+    found: list[tuple[Outcome, Sequence[Score]]] = []
     with Lease(folder) as lease:
         writer = writer_of(folder, lease)
         with closing(JsonlLog(folder / "scores.jsonl", False, writer)) as file:
             for attempt in scored_again(folder, name, headline):
                 file.append(score_line(attempt))
-                for score in attempt.scores:
-                    if (
-                        score.value is not None
-                        and attempt.trajectory.outcome is not Outcome.UNKNOWN
-                    ):
-                        values.setdefault(score.scorer, []).append(score.value)
+                if attempt.trajectory.outcome is not Outcome.UNKNOWN:  # bounds, no mean
+                    found.append((attempt.trajectory.outcome, attempt.scores))
         lease.check()
-    return {name: sum(found) / len(found) for name, found in values.items()}
+    return means(found)
 
 
 def check_scorer(name: str) -> None:

@@ -8,7 +8,7 @@ import importlib
 import pkgutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -64,7 +64,10 @@ def run_import(
     by = _map_of(kind, options)
     module = _reader(kind) if by is None else importlib.import_module(f"{kinds.__name__}.rows")
     read: list[Source] = []
-    found = _kept(sources(paths, getattr(module, "SUFFIXES", SUFFIXES)), read)
+    by_name = by is not None and by.reads_files
+    suffixes = getattr(module, "SUFFIXES", SUFFIXES)
+    found = _kept(sources(paths, suffixes, by_name=by_name), read)
+    options = replace(options, told=[])
     rows: list[Row] = list(
         module.read(found, options) if by is None else module.mapped(found, by, options)
     )
@@ -81,9 +84,11 @@ def run_import(
         remarks=() if by is None else by.remarks,
         direct=None if by is None else by.direct,
     )
-    counts = Counter(row.sha256 for row in rows)
+    made = replace(made, told=[*options.told, *made.told])
+    counts, copies = Counter(row.sha256 for row in rows), Counter(s.sha256 for s in read)
     files: list[dict[str, object]] = [
-        {"name": s.path.name, "sha256": s.sha256, "rows": counts[s.sha256]} for s in read
+        {"name": s.name, "sha256": s.sha256, "rows": counts[s.sha256] // copies[s.sha256]}
+        for s in read
     ]
     write(out, made, name, files, command)
     return Imported(made, files, len(rows))
@@ -92,7 +97,7 @@ def run_import(
 def _kept(found: Iterable[Source], read: list[Source]) -> Iterator[Source]:
     """Yield the sources, recording each in `read` without its content."""
     for source in found:
-        read.append(Source(source.path, b"", source.sha256))
+        read.append(replace(source, data=b""))
         yield source
 
 

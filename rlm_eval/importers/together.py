@@ -15,6 +15,7 @@ from typing import Any
 from rlm_eval.core.types import Outcome, Score, text_hash
 from rlm_eval.importers.rows import Row
 from rlm_eval.importers.scoring import OURS, THEIRS, theirs
+from rlm_eval.scoring.registry import filled
 
 
 def with_golds(rows: Sequence[Row], told: list[str]) -> list[Row]:
@@ -22,29 +23,21 @@ def with_golds(rows: Sequence[Row], told: list[str]) -> list[Row]:
 
     A blank gold is none: every answer contains it.
     """
-    known = [(replace(row, gold=_filled(row.gold)), _question(row)) for row in rows]
+    known = [(replace(row, gold=filled(row.gold)), _question(row)) for row in rows]
     golds: dict[str, dict[str, Any]] = defaultdict(dict)
     for row, question in known:
         if row.gold is not None:
             golds[question][json.dumps(row.gold, sort_keys=True, default=str)] = row.gold
-    found, filled = [], 0
+    found, added = [], 0
     for row, question in known:
         stated = golds.get(question, {})
         if row.gold is None and row.sample_id is None and len(stated) == 1:
-            filled += 1
+            added += 1
             row = replace(row, gold=next(iter(stated.values())))
         found.append(row)
-    if filled:
-        told.append(f"{filled} rows have no gold, but other rows of the same question have one")
+    if added:
+        told.append(f"{added} rows have no gold, but other rows of the same question have one")
     return found
-
-
-def _filled(gold: Any) -> Any:
-    if isinstance(gold, str):
-        return gold if gold.strip() else None
-    if isinstance(gold, list | tuple):
-        return [one for one in gold if one is not None and str(one).strip()] or None
-    return None if gold == {} else gold
 
 
 def _question(row: Row) -> str:
@@ -93,13 +86,16 @@ def _unscaled(scores: tuple[Score, ...], example: str | None) -> tuple[Score, ..
 def unstated_named(rows: Sequence[Row], told: list[str]) -> list[Row]:
     """Return the rows with an unknown verdict of the log where it states others of their task.
 
-    Without it our verdict would stand in the headline's place, among the log's.
+    Without it our verdict would stand in the headline's place, among the log's. A row whose outcome
+    scores 0 gets one too: it counts as 0, and is not named.
     """
     stated = {row.task for row in rows if any(s.scorer == THEIRS for s in row.scores)}
     found, lacking = [], 0
     for row in rows:
         if row.task in stated and not row.scores and _is_judged(row):
             lacking += 1
+            row = replace(row, scores=(theirs(None),))
+        elif row.task in stated and not row.scores and row.outcome.scores_zero:
             row = replace(row, scores=(theirs(None),))
         found.append(row)
     if lacking:

@@ -144,7 +144,7 @@ def record_of(
         "reread": reread,
         "evidence_seen": seen,
     }
-    row |= {f"score_{score.scorer}": score.value for score in scores}
+    row |= {f"score_{score.scorer}": counted(trajectory.outcome, score) for score in scores}
     notes = {k: v for k, v in trajectory.notes.items() if _flat(v)}
     row |= {k if k in _SOURCE else f"note_{k}": v for k, v in notes.items()}
     if trajectory.steps or subs:
@@ -162,6 +162,34 @@ def headline(outcome: Outcome, scores: Sequence[Score]) -> float | None:
     if outcome.is_missing:
         return None
     return 0.0 if outcome.scores_zero else scores[0].value if scores else None
+
+
+def counted(outcome: Outcome, score: Score) -> float | None:
+    """Return what a verdict counts, in [0, 1]: 0 where the outcome scores 0; `None` = not scored.
+
+    A verdict of a log stays as it is in the stored line.
+    """
+    return 0.0 if outcome.scores_zero else score.value
+
+
+def means(attempts: Iterable[tuple[Outcome, Sequence[Score]]]) -> dict[str, float]:
+    """Return the mean of every scorer, in [0, 1]: the headline's first, over the `score` column.
+
+    The headline's name is that of the first attempt with a verdict. Scorers without a value are
+    left out.
+    """
+    first: str | None = None
+    values: dict[str, list[float]] = {}
+    for outcome, scores in attempts:
+        first = first or next((score.scorer for score in scores), None)
+        own = {score.scorer: counted(outcome, score) for score in scores}
+        if first is not None:
+            own[first] = headline(outcome, scores)
+        for name, value in own.items():
+            if value is not None:
+                values.setdefault(name, []).append(value)
+    names = dict.fromkeys([first, *values]) if first in values else values
+    return {name: sum(values[name]) / len(values[name]) for name in names if name is not None}
 
 
 def _served(calls: Sequence[Call], cell: Mapping[str, Any]) -> str | None:

@@ -23,6 +23,8 @@ from rlm_eval.storage.lease import Lease
 from rlm_eval.storage.prompt_slices import SourceIndex
 from rlm_eval.storage.stale_code import HASHES, replayed, today
 
+_GONE = "not drawn any more: the data or the task changed"
+
 
 def accept(folder: Path, same: int) -> str | None:
     """Record that the installed code reproduces this cell's results (`same` of them).
@@ -47,24 +49,28 @@ async def replay_cell(
 ) -> tuple[int, int, int]:
     """Replay the attempts at samples whose id starts with `prefix`; pass a line each to `note`.
 
-    Returns (attempts that reproduced the stored result, attempts replayed, results among the
-    first).
+    An attempt at a sample that the task no longer draws counts as one that differs: `--accept`
+    records that today's code and data give the stored results. Returns (attempts that reproduced
+    the stored result, stored attempts, results among the first).
     """
     store = CellStore(folder)
     cell = replayed_cell(store.manifest, trust=trust)
     with damaged(folder / "journal.jsonl"):
         calls = JournalReader(folder / "journal.jsonl")
-    same = seen = results = 0
+    same = results = 0
+    left = {key: None for key in store.attempts if key[0].startswith(prefix)}
+    seen, epochs = len(left), 1 + max((epoch for _, epoch in left), default=0)
     async with AsyncExitStack() as stack:
         pool = (
             await stack.enter_async_context(open_pool(cell.repl)) if cell.method.runs_code else None
         )
         task = _holding(cell.task, folder)
         for sample in getattr(task, "drawn", task.samples)():
-            for epoch in range(cell.epochs):
-                stored = store.attempts.get((sample.id, epoch))
-                if stored is None or not sample.id.startswith(prefix):
+            for epoch in range(epochs):  # of all stored attempts: a later run may ask for fewer
+                if (sample.id, epoch) not in left:
                     continue
+                del left[sample.id, epoch]
+                stored = store.attempts[sample.id, epoch]
                 session = Session(
                     sample,
                     epoch,
@@ -80,8 +86,9 @@ async def replay_cell(
                 equal = _said(now) == _said(then)
                 same += equal
                 results += equal and not stored.trajectory.outcome.is_missing
-                seen += 1
                 note(printable(f"{folder.name}  {sample.id[:8]}  {_told(now, then)}"))
+    for sample_id, _ in left:
+        note(printable(f"{folder.name}  {sample_id[:8]}  {_GONE}"))
     return same, seen, results
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from rlm_eval.config.trust import stored_cell
 from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.types import Outcome, Score
+from rlm_eval.records.record import means
 from rlm_eval.records.rescoring import scored_again
 from rlm_eval.runner.kept_samples import stored_samples
 from rlm_eval.storage.cell_logs import writer_of
@@ -50,7 +52,7 @@ def score_cell(folder: Path, *, trust: bool) -> dict[str, float]:
     Raises `LeaseHeld` while a run writes the cell, `Untrusted` if it names foreign code.
     """
     cell = stored_cell(CellStore(folder).manifest, trust=trust)
-    values: dict[str, list[float]] = {}
+    found: list[tuple[Outcome, Sequence[Score]]] = []
     with Lease(folder) as lease:
         store = CellStore(folder)
         samples = stored_samples(folder, cell.task)
@@ -58,9 +60,7 @@ def score_cell(folder: Path, *, trust: bool) -> dict[str, float]:
         with closing(JsonlLog(folder / "scores.jsonl", cell.task.protected, writer)) as file:
             for attempt in scored_again(store, cell.task, cell.method, samples, everything=True):
                 file.append(score_line(attempt))
-                for score in attempt.scores:
-                    if score.value is not None:
-                        values.setdefault(score.scorer, []).append(score.value)
+                found.append((attempt.trajectory.outcome, attempt.scores))
         lease.check()
         store.amend(hashes_in(rescored(store.manifest, code_of_cell(cell), store, samples)))
-    return {name: sum(found) / len(found) for name, found in values.items()}
+    return means(found)

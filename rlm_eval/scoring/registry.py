@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
@@ -99,6 +100,41 @@ def find_scorer(name: str) -> Callable[[Row], Row]:
     return SCORERS[name]
 
 
+_OF_SETS = ("pairs_f1", "set_f1")
+"""Scorers for which an empty gold is one: nothing is to be named."""
+_WITHOUT_GOLD = ("judge_text", "citations", "")
+"""Kinds of `browsecomp_judge` that read no gold."""
+
+
+def filled(gold: Any) -> Any:
+    """Return a gold without its blank entries; `None` where nothing is left."""
+    if isinstance(gold, str):
+        return gold if gold.strip() else None
+    if isinstance(gold, float) and math.isnan(gold):
+        return None
+    if isinstance(gold, list | tuple):
+        return [one for one in gold if one is not None and str(one).strip()] or None
+    return None if gold == {} else gold
+
+
+def is_known(name: str, gold: Any) -> bool:
+    """Return whether a gold can be scored: every answer contains a blank one.
+
+    An empty list is a gold for scorers of sets, and the judge's lists may be empty.
+    """
+    several = isinstance(gold, list | tuple)
+    if name in _OF_SETS:
+        return filled(gold) is not None or (gold is not None and not (several and gold))
+    if name == "browsecomp_judge":
+        return gold is not None
+    return filled(gold) is not None and not (several and len(filled(gold)) < len(gold))
+
+
+def _reads_gold(name: str, row: Row) -> bool:
+    kind = str(row.get("answer_type") or "")
+    return "gold" in row and not (name == "browsecomp_judge" and kind in _WITHOUT_GOLD)
+
+
 def score_lines(lines: TextIO, name: str, place: str) -> Iterator[Row]:
     """Yield one scored object per non-empty line. Raises `RlmEvalError` naming a bad line."""
     scorer = find_scorer(name)
@@ -112,6 +148,11 @@ def score_lines(lines: TextIO, name: str, place: str) -> Iterator[Row]:
         if not isinstance(row, dict):
             raise RlmEvalError(
                 f"{place}:{number}: expected a JSON object, got {type(row).__name__}"
+            )
+        if _reads_gold(name, row) and not is_known(name, row["gold"]):
+            raise RlmEvalError(
+                f"{place}:{number}: the gold {row['gold']!r:.60} is null or blank, or has a blank "
+                "entry: no answer can be compared with it. Give the gold, or remove the line"
             )
         try:
             yield scorer(row)

@@ -203,7 +203,8 @@ def test_a_seed_without_a_row_of_the_direct_arm_is_read(tmp_path):
 
 def test_a_trajectory_without_an_answer_is_wrong_and_not_left_out(tmp_path):
     log = made_logs.rlms(tmp_path / "a.jsonl")
-    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
+    text = "".join(log.read_text().splitlines(keepends=True)[:-1])
+    log.write_text(text.replace('"max_iterations": 6', '"max_iterations": 3'))  # all its turns
     golds = made_logs.dump(tmp_path / "golds.json", {"a": "60"})
     run = tmp_path / "run"
     more = ["--golds", str(golds), "--scorer", "ruler_all", "-o", str(run)]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rlm_eval.commands.score_answers import main
+from rlm_eval.importers.scoring import ours
 from rlm_eval.scoring.registry import SCORERS
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -81,6 +82,30 @@ def test_a_bad_line_is_named(bad, said, tmp_path, capsys):
     assert f"{file}:3: " in error
     assert said in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("scorer", ["ruler_all", "ruler_part", "longbench_v2", "oolong_real"])
+@pytest.mark.parametrize("gold", [None, "", " ", [], [None], ["x", ""], float("nan")])
+def test_a_gold_that_is_unknown_is_an_error_and_in_no_answer(scorer, gold, tmp_path, capsys):
+    file = tmp_path / "in.jsonl"
+    file.write_text("\n" + json.dumps({"gold": gold, "output": "hello"}))
+    assert main(["--scorer", scorer, str(file)]) == 2
+    assert f"{file}:2: the gold {gold!r} is null or blank" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("scorer", "output"), [("set_f1", ""), ("pairs_f1", "None")])
+def test_an_empty_set_is_a_gold_and_null_is_none(scorer, output, tmp_path, capsys):
+    file = tmp_path / "in.jsonl"
+    file.write_text(json.dumps({"gold": [], "output": output}))
+    assert main(["--scorer", scorer, str(file)]) == 0
+    assert json.loads(capsys.readouterr().out)["score"] == 1
+    file.write_text(json.dumps({"gold": None, "output": output}))
+    assert main(["--scorer", scorer, str(file)]) == 2
+
+
+def test_an_import_scores_nothing_against_an_unknown_gold():
+    found = ours("ruler_all", ["x", ""], "hello", None)
+    assert (found.value, found.flag) == (None, "the gold is null or blank")
 
 
 def test_nothing_heavy_is_imported():

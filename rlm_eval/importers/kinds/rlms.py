@@ -13,12 +13,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from rlm_eval.core.amounts import known_sum
 from rlm_eval.core.outcomes import Outcome
 from rlm_eval.core.types import Call, Prompt, Role, Step, Times, Usage
+from rlm_eval.importers.golds import Golds
 from rlm_eval.importers.rows import BadLog, Options, Row, Source
 from rlm_eval.importers.tables import raw_rows
 
@@ -27,12 +27,14 @@ _ERROR = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Iterati
 _ASKED = re.compile(r"Answer the following:\s*(.+?)\n\nYour context is", re.DOTALL)
 _CONTEXTS = ("context_0", "context", "completion_context")
 _LACKING = ("finish_reason", "attempts")
+_ENDED = Outcome.CANCELLED
+"""Outcome of a log that ends before the last turn without an answer."""
 
 
 def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
     """Yield a row per answer. Raises `BadLog` for another kind, or if a gold is missing."""
-    golds = _golds(options.golds)
-    number = 0
+    golds = Golds.read(options.golds)
+    ended: list[str] = []
     for source in found:
         lines = [(at, line) for at, line, _ in raw_rows(source, None)]
         if not any(line.get("type") == "iteration" for _, line in lines):
@@ -43,20 +45,30 @@ def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
             )
         about: Mapping[str, Any] = {}
         parts = list(_answers(lines))
-        own = _golds_of(golds, source.path, len(parts), number)
+        own = golds.of(source, len(parts))
         for index, part in enumerate(parts):
             about = part.about or about
-            gold = own[index]
-            number += 1
             try:
-                yield _row(source, part, about, index, gold, options)
+                row = _row(source, part, about, index, own[index], options)
             except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
                 raise BadLog(
                     f"{source.path}, {part.place}: not as rlms writes it "
                     f"({type(error).__name__}: {str(error)[:80]})"
                 ) from error
-    if isinstance(golds, list) and number < len(golds):
-        raise BadLog(f"--golds: {len(golds)} golds in order, but the logs have {number} answers")
+            if row.outcome is _ENDED:
+                ended.append(f"{row.place}: {row.error}")
+            yield row
+    options.told.extend([*golds.told(), *_ended(ended)])
+
+
+def _ended(rows: Sequence[str]) -> list[str]:
+    """Return the line for the user about the logs that end early."""
+    if not rows:
+        return []
+    return [
+        f"{len(rows)} answers count as missing, not as wrong: their logs end early, because the "
+        f"process died or an exception or another limit stopped it (first: {rows[0]})"
+    ]
 
 
 @dataclass
@@ -90,6 +102,24 @@ def _answers(lines: Sequence[tuple[str, Mapping[str, Any]]]) -> Iterator[_Part]:
         yield part
 
 
+def _outcome(part: _Part, limit: Any) -> tuple[Outcome, str | None]:
+    """Return how an answer ended, and why it is none.
+
+    After the last turn rlms forces an answer and logs it as turn `limit` + 1. A log that ends
+    before the last turn is that of a process that died, or of one that an exception stopped.
+    """
+    first, last = part.iterations[0], part.iterations[-1]
+    turns = int(last.get("iteration") or 0) - int(first.get("iteration") or 1) + 1
+    known = isinstance(limit, int)
+    if last.get("final_answer") is not None:
+        forced = known and last.get("iteration_time") is None and turns > limit
+        return (Outcome.LIMIT_TURNS if forced else Outcome.OK), None
+    if known and max(turns, len(part.iterations)) >= limit:
+        return Outcome.NO_ANSWER, "the log ends without an answer"
+    most = f"of at most {limit}" if known else "of an unknown number"
+    return _ENDED, f"the log ends without an answer after turn {turns} {most}"
+
+
 def _row(
     source: Source,
     part: _Part,
@@ -105,10 +135,7 @@ def _row(
     for turn, line in enumerate(part.iterations):
         tree.iteration(line, turn, depth=0, parent=None, position=f"t{turn}")
     answer, limit = last.get("final_answer"), about.get("max_iterations")
-    outcome = Outcome.OK if answer is not None else Outcome.NO_ANSWER
-    if isinstance(limit, int) and last.get("iteration_time") is None:
-        forced = int(last.get("iteration") or 0) - int(first.get("iteration") or 1) + 1 > limit
-        outcome = Outcome.LIMIT_TURNS if forced else outcome
+    outcome, error = _outcome(part, limit)
     by_variable = any(
         block.get("result", {}).get("final_answer") is not None
         for block in last.get("code_blocks") or ()
@@ -116,7 +143,7 @@ def _row(
     end = _seconds_of(last, origin)
     kwargs = about.get("backend_kwargs") or {}
     return Row(
-        place=f"{source.path.name}, {part.place}",
+        place=f"{source.name}, {part.place}",
         sha256=source.sha256,
         task=options.task or "rlms",
         method=options.method or "rlms",
@@ -128,8 +155,8 @@ def _row(
         answer=None if answer is None else _text(answer),
         provenance="variable" if by_variable else "root_text",
         outcome=outcome,
-        error=None if answer is not None else "the log ends without an answer",
-        repeat=f"{source.path.name} {index}",
+        error=error,
+        repeat=f"{source.name} {index}",
         seconds=None if end is None else end,
         calls=tuple(tree.calls),
         steps=tuple(tree.steps),
@@ -362,39 +389,3 @@ def _seconds_of(line: Mapping[str, Any], origin: float | None) -> float | None:
     except (ValueError, OverflowError):
         return None
     return at if origin is None else round(at - origin, 6)
-
-
-def _golds(path: Path | None) -> Any:
-    if path is None:
-        return None
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadLog(f"{path}: no gold answers ({error}); JSON: {{file name: gold}}") from error
-    if not isinstance(found, dict | list):
-        raise BadLog(f"{path}: gold answers are {{file name: gold}}, or a list in order")
-    return found
-
-
-def _golds_of(golds: Any, path: Path, answers: int, before: int) -> list[Any]:
-    """Return the golds of a file's answers: by file name (several answers: a list), or by order.
-
-    `before` answers stand in earlier files. Raises `BadLog` where golds and answers do not match.
-    """
-    if golds is None:
-        return [None] * answers
-    if isinstance(golds, list):
-        if before + answers > len(golds):
-            answer = len(golds) + 1
-            raise BadLog(f"--golds: {len(golds)} golds, but {path.name} has answer {answer}")
-        return golds[before : before + answers]
-    name = next((name for name in (path.name, path.stem) if name in golds), None)
-    if name is None:
-        raise BadLog(f"--golds: nothing under {path.name} or {path.stem}")
-    found = golds[name]
-    if answers == 1:
-        return found if isinstance(found, list) and len(found) == 1 else [found]
-    if not isinstance(found, list) or len(found) != answers:
-        told = f"{len(found)} golds" if isinstance(found, list) else "one gold"
-        raise BadLog(f"--golds: {told} under {name}, but that file has {answers} answers")
-    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,14 @@ from typing import Any
 
 from rlm_eval.core.outcomes import Outcome, Totals
 from rlm_eval.importers.expected import of_header
-from rlm_eval.importers.fieldmap import FieldMap, Place, load, number, value_of, with_borrowed
+from rlm_eval.importers.fieldmap import FieldMap, load
 from rlm_eval.importers.rows import BadLog, Options, Row, Source
 from rlm_eval.importers.scoring import theirs
 from rlm_eval.importers.tables import raw_rows
+from rlm_eval.importers.values import Place, number, value_of, with_borrowed
 
+_MOST = 10
+"""Number of values that the user is told."""
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 
 
@@ -32,19 +36,33 @@ def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
 def mapped(found: Iterable[Source], by: FieldMap, options: Options) -> Iterator[Row]:
     """Yield the rows of all files under one map."""
     rows: list[Row] = []
+    unlisted: Counter[tuple[str, str]] = Counter()
     for source in found:
         raw = list(raw_rows(source, by.rows))
         places = [Place(row, header, source.path) for _, row, header in raw]
         own = []
         for (at, _, _), place in zip(raw, with_borrowed(places, by.borrow), strict=True):
             try:
-                own.append(_row(by, place, at, source, options))
+                own.append(_row(by, place, at, source, options, unlisted))
             except (ValueError, OverflowError) as error:
                 raise BadLog(f"{source.path}, {at}: {error}") from error
         _check(by, own, places, source.path)
-        lacking = of_header(source.path.name, value_of(by.whole, places[0]), len(own))
+        lacking = of_header(source.name, value_of(by.whole, places[0]), len(own))
         rows += own if lacking is None else [replace(row, lacking=lacking) for row in own]
+    options.told.extend(_unlisted(unlisted, len(rows)))
     yield from _with_golds(rows, by.infer_gold)
+
+
+def _unlisted(found: Counter[tuple[str, str]], rows: int) -> list[str]:
+    """Return the lines for the user about values that the map does not list."""
+    often = sorted(found.items(), key=lambda one: (-one[1], one[0]))
+    lines = [
+        f"{name}: in {count} of {rows} rows its value {value!r:.60} is not under `values` of the "
+        "map: it counts as unknown (list it, `null` for unknown, or give `other`)"
+        for (name, value), count in often[:_MOST]
+    ]
+    rest = len(often) - _MOST
+    return lines + ([f"{rest} more values are not under `values` of the map"] if rest > 0 else [])
 
 
 def _check(by: FieldMap, rows: list[Row], places: list[Place], path: Path) -> None:
@@ -71,9 +89,33 @@ def _told(spec: Any) -> str:
     return spec if isinstance(spec, str) else str(spec)
 
 
-def _row(by: FieldMap, place: Place, at: str, source: Source, options: Options) -> Row:
+def _row(
+    by: FieldMap,
+    place: Place,
+    at: str,
+    source: Source,
+    options: Options,
+    unlisted: Counter[tuple[str, str]],
+) -> Row:
+    def checked(name: str, value: Any, odd: list[Any]) -> Any:
+        """Count a value that the map does not list. Raises `ValueError` for an outcome."""
+        if value is None and odd:
+            if name == "outcome":
+                raise ValueError(
+                    f"outcome: {odd[0]!r:.60} is not under `values` of the map; add a line with "
+                    f"what it means (`provider_error` for a crash, `null` for what the error and "
+                    f"the answer say), or `other`; outcomes: {', '.join(Outcome)}"
+                )
+            unlisted[name, _words(odd[0])] += 1
+        return value
+
     def get(name: str) -> Any:
-        return by.read(name, place)
+        odd: list[Any] = []
+        return checked(name, by.read(name, place, odd), odd)
+
+    def entry(name: str, spec: Any) -> Any:
+        odd: list[Any] = []
+        return checked(name, value_of(spec, place, odd), odd)
 
     def text(name: str) -> str | None:
         value = get(name)
@@ -81,8 +123,10 @@ def _row(by: FieldMap, place: Place, at: str, source: Source, options: Options) 
 
     def label(name: str) -> str | None:
         value = get(name)
+        if value is None:
+            return None
         whole = isinstance(value, float) and value.is_integer()
-        return str(int(value)) if whole else text(name)  # tables with holes write 3 as 3.0
+        return str(int(value)) if whole else _words(value)  # tables with holes write 3 as 3.0
 
     error = _error(get("error"))
     outcome = _outcome(by, text("outcome"), error)
@@ -100,16 +144,16 @@ def _row(by: FieldMap, place: Place, at: str, source: Source, options: Options) 
                 f"--{name} NAME for a log without one"
             )
     stated = _truth(value) if isinstance(value, bool | str) else number(value)
-    scorer = value_of(by.scorer, place) if isinstance(by.scorer, dict | list) else by.scorer
+    scorer = entry("scorer", by.scorer) if isinstance(by.scorer, dict | list) else by.scorer
     scores = () if stated is None else (theirs(stated),)
-    notes = _flat(by.notes, place)
+    notes = _flat("notes", by.notes, entry)
     if (cost := _amount(get("cost"), "cost")) is not None:
         notes["their_cost"] = cost
     if outcome.is_missing and stated is not None:
         notes["their_score"] = float(stated)  # they score a missing sample; we do not
         scores = ()
     return Row(
-        place=f"{source.path.name}, {at}",
+        place=f"{source.name}, {at}",
         sha256=source.sha256,
         task=str(task),
         method=str(method),
@@ -137,7 +181,7 @@ def _row(by: FieldMap, place: Place, at: str, source: Source, options: Options) 
         seconds=_amount(get("seconds"), "seconds"),
         totals=_totals(get),
         notes=notes,
-        meta=_flat(by.meta, place),
+        meta=_flat("meta", by.meta, entry),
         timestamp=text("timestamp"),
     )
 
@@ -224,8 +268,8 @@ def _words(value: Any) -> str:
     return str(value)
 
 
-def _flat(specs: Mapping[str, Any], place: Place) -> dict[str, Any]:
-    found = {name: value_of(spec, place) for name, spec in specs.items()}
+def _flat(group: str, specs: Mapping[str, Any], entry: Callable[[str, Any], Any]) -> dict[str, Any]:
+    found = {name: entry(f"{group}.{name}", spec) for name, spec in specs.items()}
     return {
         name: value if isinstance(value, bool | int | float) else _words(value)
         for name, value in found.items()
