@@ -317,7 +317,7 @@ class Session:
     ) -> Call:
         self._journal.check()
         self._start_clock()
-        await refuse_overflow(endpoint, messages, draft, self.count_tokens)
+        await refuse_overflow(endpoint.name, endpoint.window, messages, draft, self.count_tokens)
         # Before the reservation: a call cancelled here must leave no reservation.
         expected = None if endpoint.check is None else await endpoint.check.expect(messages)
         charge = await reserve(

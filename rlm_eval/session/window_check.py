@@ -8,32 +8,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING
 
 from rlm_eval.core.errors import ContextOverflow, ProviderError
 from rlm_eval.core.types import Call, Message, Role
 from rlm_eval.session.prompt_check import BOUND_SHARE, least_tokens, likely_most
-
-if TYPE_CHECKING:
-    from rlm_eval.session.session import Endpoint
 
 _OFF_LOOP_CHARS = 20_000  # longer texts are measured in a thread
 _CERTAIN = 2.0  # a bound of this many windows is an overflow under any tokenizer
 
 
 async def refuse_overflow(
-    endpoint: Endpoint,
+    model: str,
+    window: int | None,
     messages: Sequence[Message],
     draft: Call,
     count: Callable[[Sequence[Message], str], Awaitable[int | None]],
 ) -> None:
-    """Raise `ContextOverflow` where the prompt exceeds the endpoint's window, if that is known.
+    """Raise `ContextOverflow` where the prompt exceeds the model's `window`, tokens, if known.
 
     `count` gives the tokens under the model's own tokenizer, `None` = unknown. It is called only
     for a prompt that may be near the window: most prompts are far smaller. An embedder's call
     passes: its window is that of one text.
     """
-    window = endpoint.window
     if window is None or draft.role is Role.EMBED:
         return
     chars = sum(len(message.content) for message in messages)
@@ -59,7 +55,7 @@ async def refuse_overflow(
         found, about = BOUND_SHARE * least, "at least "
     if found > window:
         raise ContextOverflow(
-            f"{endpoint.name}: the prompt takes {about}{int(found)} tokens, the window has "
+            f"{model}: the prompt takes {about}{int(found)} tokens, the window has "
             f"{window}: nothing was sent",
             attempts=0,
         )

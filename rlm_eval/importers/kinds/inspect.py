@@ -54,7 +54,7 @@ def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
         header, samples = opened(source)
         place = "its header"
         try:
-            log = about(header, samples, source.path.name, options.their_scorer)
+            log = about(header, samples, source.name, options.their_scorer)
             for place, sample in samples:
                 yield _Sample(source, place, header, sample, log, options).row()
         except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
@@ -104,7 +104,7 @@ class _Sample:
         seconds = sample.get("total_time")
         item = str(sample["id"])
         return Row(
-            place=f"{self._source.path.name}, {self._name}",
+            place=f"{self._source.name}, {self._name}",
             sha256=self._source.sha256,
             task=self._options.task or str(own.get("task") or self._eval.get("task") or "inspect"),
             method=self._options.method or str(own.get("method") or self._solver()),

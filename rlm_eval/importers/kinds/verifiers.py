@@ -109,7 +109,7 @@ def _episode(
     judge = [_usage(usage) for t in traces for usage in t.get("extra_usage") or ()]
     key = task.get("hash") or task.get("key")
     return Row(
-        place=f"{source.path.name}, {at}",
+        place=f"{source.name}, {at}",
         sha256=source.sha256,
         task=options.task or str((line.get("env") or {}).get("id") or task.get("type") or "task"),
         method=options.method or str((first.get("agent") or {}).get("name") or "verifiers"),
@@ -310,7 +310,7 @@ def _result(source: Source, at: str, line: Mapping[str, Any], number: int, optio
     seconds = timing.get("total") or timing.get("generation")
     item = line.get("example_id")
     return Row(
-        place=f"{source.path.name}, {at}",
+        place=f"{source.name}, {at}",
         sha256=source.sha256,
         task=options.task or str(line.get("task") or "verifiers"),
         method=options.method or "verifiers",

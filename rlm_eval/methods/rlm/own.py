@@ -31,8 +31,8 @@ _REMARKS = {
     "rlm/read": "The prompt rlm/read was written for labelled lines and chosen on a 1.5B model, "
     "with other seeds: its three worked examples send every line to a sub-model. It is not the "
     "paper's.",
-    "rlm/read_2": "The prompt rlm/read_2 is rlm/read with the question before the line; the wording "
-    "was chosen on a 1.5B model and true and false statements, with other seeds. It is not the "
+    "rlm/read_2": "The prompt rlm/read_2 is rlm/read with the question before the line; it was "
+    "chosen on a 1.5B model and true and false statements, with other seeds. It is not the "
     "paper's.",
     "rlm/general": "The prompt rlm/general shows a search and a reading of every line; it was "
     "written for needles and labelled lines, with other seeds. It is not the paper's.",
