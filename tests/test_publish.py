@@ -12,7 +12,7 @@ from rlm_eval.cli import main
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.records.record import load_records
 from rlm_eval.suites.places import Anywhere
-from rlm_eval.suites.plan import read_record
+from rlm_eval.suites.plan_file import read_record
 from rlm_eval.suites.publish import publish, republish, state
 from rlm_eval.suites.schema import load
 

@@ -27,8 +27,8 @@ from rlm_eval.storage.cell_store import BASELINES, output_folder, read_manifest
 from rlm_eval.storage.stale_code import refuse, today
 from rlm_eval.suites.evidence.publishing import remake, seal
 from rlm_eval.suites.places import RUNS, Anywhere, manifests_of, with_baselines
-from rlm_eval.suites.plan import FILE as PLAN
-from rlm_eval.suites.plan import read_record
+from rlm_eval.suites.plan_file import FILE as PLAN
+from rlm_eval.suites.plan_file import read_record
 from rlm_eval.suites.republish import ACCOUNTS, MANIFESTS, Earlier, earlier, in_one, manifests
 from rlm_eval.suites.schema import Suite
 
