@@ -125,7 +125,7 @@ def test_a_report_is_made_again_when_what_it_is_made_of_changed(mine, capsys):
     (mine.parent / "expected.csv").write_text(
         "metric,value,source,version,approximate,task,length,method,models,n,published_task,"
         "published_method,published_model,note\n"
-        "accuracy_pct,50,P,v1,false,s_niah_multikey,1k,rlm,scripted,,,,,\n"
+        "accuracy_pct,50,P,v1,false,s_niah_multikey,1k,rag,scripted,,,,,\n"
     )
     command(report=True)
     assert "Published numbers beside ours" in capsys.readouterr().out
