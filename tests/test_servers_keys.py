@@ -32,7 +32,7 @@ from rlm_eval.models.http.model import OpenAIModel
 from rlm_eval.report.viewer.server import open_server
 from rlm_eval.report.viewer.shelf import ViewerData
 from rlm_eval.storage.jsonl import dumped
-from rlm_eval.suites.plan import read_record, write_record
+from rlm_eval.suites.plan_file import read_record, write_record
 from rlm_eval.suites.schema import load
 
 PLANTED = {

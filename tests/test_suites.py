@@ -22,7 +22,8 @@ from rlm_eval.suites.comparisons import (
     published_table,
     status,
 )
-from rlm_eval.suites.plan import Place, SuitePlan, cells_of, contrasts, read_record, write_record
+from rlm_eval.suites.plan import Place, cells_of, contrasts
+from rlm_eval.suites.plan_file import SuitePlan, read_record, write_record
 from rlm_eval.suites.publish import publish
 from rlm_eval.suites.schema import Published, load, names, published, read_published
 

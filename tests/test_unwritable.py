@@ -12,7 +12,8 @@ from rlm_eval.cli import main
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.paths import replace_file
 from rlm_eval.storage.cell_store import output_folder
-from rlm_eval.suites.plan import cells_of, write_record
+from rlm_eval.suites.plan import cells_of
+from rlm_eval.suites.plan_file import write_record
 from rlm_eval.suites.publish import publish
 from rlm_eval.suites.schema import load
 

@@ -390,16 +390,65 @@ def test_answers_are_scored_again(answered, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_published_folder_is_made_anew_from_its_records(bundle):
+def test_a_published_folder_is_made_anew_from_its_records(bundle, monkeypatch):
     """What `rlm-eval seal` writes passes, and notes by hand stay."""
     with (bundle / "README.md").open("a") as file:
         file.write("\nA note with 46 %.\n")
     (bundle / seal.FILE).unlink()
     (bundle / "tables" / "accuracy.csv").write_text("old\n")
-    assert main(["seal", str(bundle)]) == 0
-    assert failures(bundle) == []
+    monkeypatch.chdir(bundle)
+    assert main(["seal", "."]) == 0
+    assert sorted(path.name for path in Path().iterdir()) == sorted(p.name for p in SMOKE.iterdir())
+    assert orjson.loads((bundle / seal.FILE).read_bytes())["schema"] == seal.SCHEMA
+    assert failures(Path()) == []
     [readme] = [f.words for f in verify(bundle) if f.what == "README.md"]
     assert "1 numbers in notes by hand are sealed, but not recomputed" in readme
     path = bundle / "records.parquet"
     pd.read_parquet(path).assign(score=0.5).to_parquet(path, index=False)
     assert main(["seal", str(bundle)]) == 2  # its records are not those that were sealed
+
+
+@pytest.mark.parametrize("name", ["endpoints.json", "baselines.json", "manifest.json", "seal.json"])
+def test_a_changed_input_is_not_sealed_again(tmp_path, capsys, name):
+    folder = shutil.copytree(PUBLISHED / "length_sweep", tmp_path / "length_sweep")
+    before = (folder / seal.FILE).read_bytes()
+    assert seal.changed_inputs(folder, orjson.loads(before)) is None
+    path = folder / name
+    then, now = (b"cells_earlier", b"cells_before") if name == seal.FILE else (b"1", b"2")
+    path.write_bytes(path.read_bytes().replace(then, now))
+    kept = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert main(["seal", str(folder)]) == 2
+    told = capsys.readouterr().err
+    assert f"{name} " in told
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == kept
+    (folder / seal.FILE).write_bytes(before)
+    (folder / "samples.jsonl").write_text("")
+    path.write_bytes((PUBLISHED / "length_sweep" / name).read_bytes())
+    told = seal.changed_inputs(folder, orjson.loads(before))
+    assert told == "samples.jsonl was added"
+    (folder / "samples.jsonl").unlink()
+    (folder / "endpoints.json").unlink()
+    told = seal.changed_inputs(folder, orjson.loads(before))
+    assert told == "endpoints.json was removed"
+
+
+def test_accounts_and_baselines_are_links_of_the_chain(bundle):
+    told = orjson.loads((bundle / seal.FILE).read_bytes())
+    first = [part["what"] for part in seal.chain(bundle, told["journals"], 1)]
+    assert not {"accounts", "baselines"} & set(first)
+    sealed_again(bundle)
+    assert [found.passed for found, _ in zip(verify(bundle), range(2), strict=False)] == [True] * 2
+    before = orjson.loads((bundle / seal.FILE).read_bytes())
+    assert before["schema"] == 2
+    for name, part in (("endpoints.json", "accounts"), ("baselines.json", "baselines")):
+        path = bundle / name
+        text = path.read_bytes() if path.exists() else b""
+        path.write_bytes(text + b" ")
+        now = seal.chain(bundle, before["journals"])
+        changed = [a["what"] for a, b in zip(now, before["chain"], strict=True) if a != b]
+        assert changed[0] == part
+        assert changed[-1] == "records"  # whose link is in the README
+        if text:
+            path.write_bytes(text)
+        else:
+            path.unlink()

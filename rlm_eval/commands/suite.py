@@ -60,7 +60,8 @@ def main(argv: Sequence[str]) -> int:
         return 0
 
     from rlm_eval.config.cell import run_folder
-    from rlm_eval.suites.plan import cells_of, contrasts, write_record
+    from rlm_eval.suites.plan import cells_of, contrasts
+    from rlm_eval.suites.plan_file import write_record
     from rlm_eval.suites.schema import load
 
     suite = load(arguments.name)
@@ -98,7 +99,7 @@ def main(argv: Sequence[str]) -> int:
         redo,
         yes=arguments.yes,
         report=not arguments.no_report,
-        begin=lambda folder: write_record(folder, suite, arguments.overrides, places),
+        begin=lambda folder: write_record(folder, suite, arguments.overrides, places, cells),
         tests=tests,
     )
 

@@ -36,7 +36,7 @@ from rlm_eval.runner.summary import Summary
 from rlm_eval.storage.cell_store import output_folder
 from rlm_eval.storage.done import covers
 from rlm_eval.storage.shards import merge_done
-from rlm_eval.suites.reporting import summary, write_report
+from rlm_eval.suites.reporting import is_current, summary, write_report
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -254,13 +254,13 @@ def contexts_of(cells: Sequence[Cell]) -> ContextSource:
 
 
 def _print_results(folder: Path, cells: Sequence[Cell], ended: Summary, *, report: bool) -> None:
-    """Make records and report unless nothing was added; print results and file locations."""
+    """Make records and report unless nothing changed; print results and file locations."""
     out = folder / "report"
     is_new = update_records(folder, ended)
     if report:
-        fresh = is_new or _is_older(out / "report.html", [folder / FILE])
+        old = is_new or not is_current([folder], out)
         try:
-            print(write_report([folder], out, contexts_of(cells)) if fresh else summary(out))
+            print(write_report([folder], out, contexts_of(cells)) if old else summary(out))
         except NoRecords:
             return  # the caller prints the unfinished cells and reasons next
     print(f"records: {folder / FILE}")

@@ -9,7 +9,7 @@ are those of `stats` and `report.tables.comparison`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from rlm_eval.report.tables import card, comparison, standard
 from rlm_eval.report.tables import published as beside
 from rlm_eval.stats import bounds
 from rlm_eval.suites.paper_table import paper_table
-from rlm_eval.suites.plan import FILE, Contrast, Place, SuitePlan, contrasts, read_record
+from rlm_eval.suites.plan import Contrast, Place, contrasts
+from rlm_eval.suites.plan_file import FILE, SuitePlan, read_record
 from rlm_eval.suites.schema import METRICS, Published, Suite, load, published, read_published
 
 _ADDED = "exploratory: run beyond the plan"
@@ -55,14 +56,15 @@ def _additions(
         suite = load(record.suite)
         known = published(suite)
         suffix = f"_{record.suite}" if len(records) > 1 else ""
-        found = [family_table(frame, record, suite), published_table(frame, record.places, known)]
+        places = one_cell_each(record.places)
+        found = [family_table(frame, record, suite), published_table(frame, places, known)]
         found.append(added_table(frame, record, suite))
         if suite.closing_table and known:
-            places, title = record.places, suite.closing_table
+            title = suite.closing_table
             how: dict[str, Any] = {"cells_of": _places, "no_verdict": _no_verdict}
             found.append(paper_table(frame, places, known, title, **how))
         made += [replace(t, name=t.name + suffix) for t in found if not t.rows.empty]
-        marks.append(_marks(frame, known, record.places))
+        marks.append(_marks(frame, known, places))
     drawn = pd.concat(marks)
     return made, None if drawn.empty else drawn
 
@@ -87,16 +89,55 @@ def family(
 
 def added(frame: pd.DataFrame, record: SuitePlan, suite: Suite) -> pd.DataFrame:
     """Return the suite's comparisons added after the first plan; Holm over these alone."""
-    rows, _ = _tested(frame, [p for p in record.places if not p.planned], record, suite)
-    return comparison.with_holm(rows)
+    beyond = [p for p in record.places if not p.planned]
+    made = [_tested(frame, [p for p in beyond if not p.again], record, suite)[0]]
+    for number in sorted({p.again for p in beyond} - {0}):
+        own = [p for p in beyond if p.again == number]
+        beside = _beside(own, record.places)
+        made.append(_tested(frame, beside, record, suite, {p.cell for p in own})[0])
+    filled = [rows for rows in made if not rows.empty]
+    return comparison.with_holm(pd.concat(filled, ignore_index=True) if filled else made[0])
+
+
+def _beside(own: Sequence[Place], places: Sequence[Place]) -> list[Place]:
+    """Return cells with other settings, and the first cells of the places that have none such.
+
+    A command may change the settings of one side alone: it is compared with the other side as it
+    was, on the samples of the same part, task, length and seed.
+    """
+    grids = {(p.part, p.task, p.length, p.seed) for p in own}
+    whole = {p.key: p for p in places if not p.again} | {p.key: p for p in own}
+    return [p for p in whole.values() if (p.part, p.task, p.length, p.seed) in grids]
+
+
+def one_cell_each(places: Sequence[Place]) -> list[Place]:
+    """Return the places with one cell each, for published numbers: with the suite's settings.
+
+    The first cell where none has them, or several.
+    """
+    found: dict[tuple[Any, ...], Place] = {}
+    for place in sorted(places, key=lambda p: p.again):
+        known = found.setdefault(place.key, place)
+        if place.as_named and not known.as_named:
+            found[place.key] = place
+    return list(found.values())
 
 
 def _tested(
-    frame: pd.DataFrame, places: Sequence[Place], record: SuitePlan, suite: Suite
+    frame: pd.DataFrame,
+    places: Sequence[Place],
+    record: SuitePlan,
+    suite: Suite,
+    about: Collection[str] | None = None,
 ) -> tuple[pd.DataFrame, list[Contrast]]:
-    """Return (a row per comparison of these places with data, comparisons without data yet)."""
+    """Return (a row per comparison of these places with data, comparisons without data yet).
+
+    `about`: only the comparisons in which one of these cells is.
+    """
     rows, open_ = [], []
     for one in contrasts(places, record.comparisons, suite):
+        if about is not None and not (one.cells_a | one.cells_b) & set(about):
+            continue
         a, b = (frame[frame["cell_id"].isin(c)] for c in (one.cells_a, one.cells_b))
         found = None if a.empty or b.empty else comparison.whole(a, b)
         if found is None:
@@ -135,6 +176,9 @@ def added_table(frame: pd.DataFrame, record: SuitePlan, suite: Suite) -> standar
         f"{_ADDED[0].upper()}{_ADDED[1:]} of {record.started}, when results could be seen. Not in "
         "the family above and its Holm; p, Holm: over this table alone."
     )
+    for number in sorted({p.again for p in record.places} - {0}):
+        told = record.later[number - 1]
+        note += f" Other settings, chosen {told.at}: {' '.join(told.overrides) or 'suite.yaml'}."
     return standard.Table("added", "Comparisons added later", note, _shown(rows))
 
 

@@ -1,35 +1,26 @@
-"""Expands a suite into cells and records the plan: `<run>/suite.json`.
+"""Expands a suite into cells and their places, and places into the family of comparisons.
 
-Each combination of a part's entries goes through the grid of `rlm-eval run`. `suite.json` is
-written before the first call: the place of each cell, and the comparisons named beforehand, so that
-a finding refers to the original plan and not to a file edited since. Cells that further commands
-add are marked: cells added after results were visible are exploratory and excluded from the Holm
-family.
+Each combination of a part's entries goes through the grid of `rlm-eval run`. `plan_file` stores
+the places in the run directory before the first call.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
-import orjson
 from omegaconf import DictConfig
 
 from rlm_eval.config.builder import parse_length
 from rlm_eval.config.cell import Cell, build_cell
-from rlm_eval.config.environment import masked_arguments
 from rlm_eval.config.grid import product
 from rlm_eval.core.errors import ConfigError
-from rlm_eval.core.paths import write_atomic
-from rlm_eval.storage.damage import damaged
 from rlm_eval.suites.schema import SLOTS, Entry, Part, Planned, Suite, ids, side
 
-FILE = "suite.json"
 _AXES = {"task": "tasks", "method": "methods", "models": "models"}
 _OWN_SIZE = "4k"  # value of `length` in cells of tasks without that setting
 _SCOPED = re.compile(r"^([^:=]+):(.+)$")
@@ -53,7 +44,15 @@ class Place:
     as_named: bool
     """False if the command line changed the suite's settings for this cell."""
     planned: bool = True
-    """False if this place was not in the first plan: its comparisons are exploratory."""
+    """False if this place or its settings were not in the first plan: exploratory."""
+    again: int = 0
+    """0 = the first cell of its place; k = a cell with other settings, chosen when the first one
+    had results; k is the number of the command in `SuitePlan.later`, from 1."""
+
+    @property
+    def key(self) -> tuple[str, str, str, str, int, int]:
+        """What the suite calls the place, whichever cell is there."""
+        return self.part, self.task, self.method, self.models, self.length, self.seed
 
 
 @dataclass(frozen=True)
@@ -285,6 +284,25 @@ _HARMLESS = re.compile(
 """Settings that keep a result comparable; length and n are compared separately."""
 
 
+def settings_of(suite: Suite, given: Sequence[str]) -> str:
+    """Return a digest, in hex, of the settings that a command gives the cells of a suite.
+
+    Equal for two commands that differ in their selection (`task=`, `length=` ...) or in harmless
+    settings alone.
+    """
+    told = []
+    for text in given:
+        key = text.lstrip("+").partition("=")[0]
+        found = _SCOPED.match(key)
+        if not _HARMLESS.fullmatch(found[2] if found else key) and key not in _AXES:
+            told.append(text)
+    grid = ("name", "overrides", "tasks", "methods", "models")
+    parts = [{name: asdict(part)[name] for name in grid} for part in suite.parts]
+    models = [asdict(entry) for entry in suite.models]
+    whole = [sorted(told), dict(suite.overrides), parts, models]
+    return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def contrasts(places: Sequence[Place], planned: Sequence[Planned], suite: Suite) -> list[Contrast]:
     """Return the family: every planned comparison per part, task, length and shared setting."""
     found = []
@@ -322,75 +340,3 @@ def _keyed(
         within = p.method if any_method else p.models if any_models else ""
         found.setdefault((p.part, p.task, p.length, within), set()).add(p.cell)
     return {key: frozenset(cells) for key, cells in found.items()}
-
-
-@dataclass(frozen=True)
-class SuitePlan:
-    """`suite.json`: the plan before the first call, and later additions."""
-
-    suite: str
-    overrides: list[str]
-    """Overrides of the command line."""
-    started: str
-    """Time at which the plan was written."""
-    places: list[Place]
-    comparisons: list[Planned]
-    changed: bool = False
-    """True if the comparisons in suite.yaml were changed after the run had started."""
-
-
-def write_record(folder: Path, suite: Suite, given: Sequence[str], places: list[Place]) -> None:
-    """Write the plan, or add the cells of further overrides to the existing plan.
-
-    Places that were not in the first plan are marked (`Place.planned`).
-    """
-    record = SuitePlan(
-        suite.name,
-        masked_arguments(given),
-        time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        places,
-        suite.comparisons,
-    )
-    if (known := read_record(folder)) is not None:
-        record = merged(known, record)
-        if record == known:
-            return
-    write_plan(folder, record)
-
-
-def merged(known: SuitePlan, later: SuitePlan) -> SuitePlan:
-    """Merge a later plan's selection into the plan; cells that run again replace earlier ones."""
-    places = {(*_ids(p), p.length, p.seed): p for p in known.places}
-    for place in later.places:
-        key = (*_ids(place), place.length, place.seed)
-        if place.cell:
-            planned = key in places and places[key].planned
-            places[key] = replace(place, planned=planned)
-    return replace(
-        known,
-        places=list(places.values()),
-        comparisons=later.comparisons,
-        changed=known.changed or later.changed or known.comparisons != later.comparisons,
-    )
-
-
-def write_plan(folder: Path, record: SuitePlan) -> None:
-    """Replace a folder's plan atomically."""
-    write_atomic(folder / FILE, orjson.dumps(asdict(record), option=orjson.OPT_INDENT_2))
-
-
-def read_record(folder: Path) -> SuitePlan | None:
-    """Read the plan of a run directory; `None` if it does not belong to a suite."""
-    path = folder / FILE
-    if not path.is_file():
-        return None
-    with damaged(path, "restore it: it holds what was planned before the first call"):
-        values: dict[str, Any] = orjson.loads(path.read_bytes())
-        values["places"] = [_made(Place, one) for one in values["places"]]
-        values["comparisons"] = [_made(Planned, one) for one in values["comparisons"]]
-        return SuitePlan(**values)
-
-
-def _made(cls: type[Any], values: Mapping[str, Any]) -> Any:
-    # Plans written before a field existed lack it; its default applies.
-    return cls(**{f.name: values[f.name] for f in fields(cls) if f.name in values})

@@ -19,16 +19,17 @@ from typing import TYPE_CHECKING
 import orjson
 
 from rlm_eval.core.errors import RlmEvalError
+from rlm_eval.core.messages import warn
 from rlm_eval.records.record import FILE as RECORDS
 from rlm_eval.records.record import load_records
 from rlm_eval.storage import server_usage
 from rlm_eval.storage.cell_folders import all_started, copies_of
 from rlm_eval.storage.cell_store import BASELINES, output_folder, read_manifest
 from rlm_eval.storage.stale_code import refuse, today
-from rlm_eval.suites.evidence.publishing import remake, seal
+from rlm_eval.suites.evidence.publishing import check, put, remake, seal
 from rlm_eval.suites.places import RUNS, Anywhere, manifests_of, with_baselines
-from rlm_eval.suites.plan import FILE as PLAN
-from rlm_eval.suites.plan import read_record
+from rlm_eval.suites.plan_file import FILE as PLAN
+from rlm_eval.suites.plan_file import read_record
 from rlm_eval.suites.republish import ACCOUNTS, MANIFESTS, Earlier, earlier, in_one, manifests
 from rlm_eval.suites.schema import Suite
 
@@ -44,10 +45,11 @@ LONGEST = 200
 def publish(run: Path, suite: Suite, root: Path = PUBLISHED) -> list[Path]:
     """Report on the finished cells, write the small files to `root`/<suite>; return their paths.
 
-    The previous files stay until the new ones are complete; previously published cells that the run
-    has not finished and the plan still names are kept. Raises `RlmEvalError` for scripted replies,
-    cells of other code than the installed code, a run without a plan or without a finished cell,
-    and a `root` that cannot be written.
+    The previous files stay until the new ones are complete and pass their own verification;
+    previously published cells that the run has not finished and the plan still names are kept.
+    Finished cells that the plan does not name are left out, with a warning. Raises `RlmEvalError`
+    for scripted replies, cells of other code than the installed code, a run without a plan or
+    without a finished cell, new files that fail `verify`, and a `root` that cannot be written.
     """
     if (record := read_record(run)) is None:
         raise RlmEvalError(
@@ -56,11 +58,18 @@ def publish(run: Path, suite: Suite, root: Path = PUBLISHED) -> list[Path]:
     out = output_folder(root, "publish from a checkout of your own") / suite.name
     copies = copies_of(all_started(run))
     finished = sorted(path.parent for path in run.glob("cells/*/DONE"))
-    done = [folder for folder in finished if folder not in copies]
+    told = {folder: read_manifest(folder) for folder in finished if folder not in copies}
+    named = {place.cell for place in record.places}
+    done = [folder for folder, manifest in told.items() if manifest["identity"] in named]
+    if beyond := [folder.name for folder in told if folder not in done]:
+        warn(
+            f"{run}: {len(beyond)} of {len(told)} finished cells are not published, because the "
+            f"plan does not name them: {', '.join(beyond)}"
+        )
     if not done:
         raise RlmEvalError(f"{run}: no cell is finished: there is nothing to publish")
-    refuse(run, ((cell, today(read_manifest(cell))) for cell in done), "not published")
-    kept = earlier(out, record, [read_manifest(cell)["identity"] for cell in done])
+    refuse(run, ((cell, today(told[cell])) for cell in done), "not published")
+    kept = earlier(out, record, {told[cell]["identity"]: told[cell] for cell in done})
     _replace(run, suite.name, out, done, kept)
     return sorted(path for path in out.rglob("*") if path.is_file())
 
@@ -93,9 +102,8 @@ def _replace(run: Path, name: str, out: Path, done: Sequence[Path], kept: Earlie
                 shutil.copyfile(out / BASELINES, place / BASELINES)
         _publish(whole, made, Anywhere(run, whole), kept)
         seal(whole, made, out, kept)
-        if out.exists():
-            shutil.rmtree(out)
-        made.rename(out)
+        check(made)
+        put(made, out)
 
 
 @contextmanager

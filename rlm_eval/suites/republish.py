@@ -8,17 +8,18 @@ merged with the run's later selection.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rlm_eval.config.trust import stored_cell
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.records.record import load_records
 from rlm_eval.storage import server_usage as accounts
 from rlm_eval.storage.cell_store import write_json
 from rlm_eval.storage.damage import damaged, read_mapping
-from rlm_eval.suites.plan import SuitePlan, merged, read_record, write_plan
+from rlm_eval.suites.plan_file import SuitePlan, merged, read_record, write_plan
 
 MANIFESTS = "manifest.json"
 ACCOUNTS = "endpoints.json"
@@ -54,17 +55,19 @@ class Earlier:
                 write_json(path, held)
 
 
-def earlier(folder: Path, run: SuitePlan, done: Collection[str]) -> Earlier | None:
+def earlier(folder: Path, run: SuitePlan, done: Mapping[str, Mapping[str, Any]]) -> Earlier | None:
     """Return the part of `folder` that stays published next to a run with this plan; or `None`.
 
-    `done` are the identities of the run's finished cells, which replace published ones. Raises
-    `RlmEvalError` if a file of the folder is missing.
+    `done` has the manifests of the run's finished cells by identity: they replace published cells
+    of the same identity. Raises `RlmEvalError` if a file of the folder is missing.
     """
     if (known := read_record(folder)) is None:
         return None
-    record = merged(known, run)
+    before = manifests(folder)
+    published = {manifest["identity"] for manifest in before.values()}
+    record = merged(known, run, published.__contains__, lambda cell: _versions(done.get(cell)))
     staying = {place.cell for place in record.places} - set(done)
-    kept = {n: m for n, m in manifests(folder).items() if m["identity"] in staying}
+    kept = {n: m for n, m in before.items() if m["identity"] in staying}
     if not kept:
         return None
     records = load_records([folder])
@@ -72,6 +75,16 @@ def earlier(folder: Path, run: SuitePlan, done: Collection[str]) -> Earlier | No
     held = _read(folder, ACCOUNTS)
     rows = own.astype(object).where(own.notna(), None).to_dict("records")
     return Earlier(record, kept, rows, held)
+
+
+def _versions(manifest: Mapping[str, Any] | None) -> list[str]:
+    """Return the identities of a finished cell under lower `VERSION`s; none if it is unknown."""
+    if manifest is None:
+        return []
+    try:
+        return stored_cell(manifest).earlier_identities()
+    except RlmEvalError:  # a class of another package, or one that is gone
+        return []
 
 
 def manifests(folder: Path) -> dict[str, dict[str, Any]]:

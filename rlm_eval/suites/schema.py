@@ -186,6 +186,12 @@ def _folder_of(name: str) -> Path:
     return folders[0]
 
 
+def files_of(name: str) -> list[Path]:
+    """Return the files of a suite that a report shows. Raises `ConfigError` as `load`."""
+    folder = _folder_of(name)
+    return [path for path in (folder / "suite.yaml", folder / "expected.csv") if path.is_file()]
+
+
 def load(name: str, folder: Path | None = None) -> Suite:
     """Read and check a suite, from `folder` if given.
 

@@ -19,8 +19,8 @@ from rlm_eval.storage import server_usage
 from rlm_eval.storage.cell_store import BASELINES, write_json
 from rlm_eval.storage.damage import damaged, read_mapping
 from rlm_eval.storage.stale_code import HASHES, REPLAYS
-from rlm_eval.suites.plan import FILE as PLAN
-from rlm_eval.suites.plan import SuitePlan, read_record
+from rlm_eval.suites.plan_file import FILE as PLAN
+from rlm_eval.suites.plan_file import SuitePlan, read_record
 from rlm_eval.suites.republish import ACCOUNTS, MANIFESTS, RESTORE, manifests
 
 if TYPE_CHECKING:

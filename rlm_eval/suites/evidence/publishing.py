@@ -20,6 +20,7 @@ from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.records.build import cell_folders
 from rlm_eval.records.record import FILE as RECORDS
 from rlm_eval.records.record import load_records
+from rlm_eval.storage.cell_store import BASELINES
 from rlm_eval.suites.evidence import answers, claims
 from rlm_eval.suites.evidence import seal as seals
 from rlm_eval.suites.evidence.bundle import README, Bundle
@@ -63,27 +64,65 @@ def _complete(folder: Path, journals: dict[str, Any], earlier: int, hand: str) -
     (folder / seals.FILE).write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2) + b"\n")
 
 
-def remake(folder: Path) -> None:
+def check(made: Path) -> None:
+    """Verify new files before they are published. Raises `RlmEvalError` with the first failure.
+
+    Classes of other packages are built: the caller's own command has named them.
+    """
+    from rlm_eval.suites.evidence.verify import Options, verify
+
+    for found in verify(made, Options(trust=True)):
+        if not found.passed:
+            raise RlmEvalError(
+                f"{made.name}: not published: the new files fail their own verification; those "
+                f"published before are unchanged. {found.line()}"
+            )
+
+
+def put(made: Path, out: Path) -> None:
+    """Move the files of `made` to `out`, whose present files are deleted afterwards.
+
+    `out` itself stays, since a shell may be in it; it is created if needed. After an error (then
+    raised) it has its old files again.
+    """
+    with tempfile.TemporaryDirectory(prefix=".old-", dir=out.parent) as place:
+        old, is_first = Path(place), not out.exists()
+        moved: list[tuple[Path, Path]] = []
+        try:
+            out.mkdir(exist_ok=True)
+            for source, target in ((out, old), (made, out)):
+                for path in sorted(source.iterdir()):
+                    path.rename(target / path.name)
+                    moved.append((path, target / path.name))
+        except BaseException:
+            for before, now in reversed(moved):
+                now.rename(before)
+            if is_first:
+                out.rmdir()
+            raise
+
+
+def remake(folder: Path, baselines: bytes | None = None) -> None:
     """Make a published folder's tables, figures, card, README and seal anew from its records.
 
     Plan, manifests, accounts, answers and what a person wrote into the README stay; records too,
     but that those of an unsealed folder get the baselines of the samples that can be made again.
-    Raises `RlmEvalError` where the folder's sealed files were changed: it must be restored first.
+    `baselines` is the new content of `baselines.json`, else it stays. Raises `RlmEvalError` where
+    the folder's sealed inputs were changed: they must be restored first.
     """
     from rlm_eval.config.contexts import ContextSource
     from rlm_eval.suites.places import Anywhere, with_baselines
     from rlm_eval.suites.reporting import write_report
 
+    folder = folder.resolve()  # `.` has no name and no place beside it
     bundle = Bundle(folder)
     before = seals.read_seal(folder)
     hand = claims.by_hand(readme := claims.read_readme(folder))
     if before is not None:
-        for part in seals.chain(folder, before["journals"]):
-            if part not in before["chain"]:
-                raise RlmEvalError(
-                    f"{folder}: its {part['what']} are not those that were sealed; restore them, "
-                    "or publish the run again"
-                )
+        if told := seals.changed_inputs(folder, before):
+            raise RlmEvalError(
+                f"{folder}: {told}; restore what was sealed, or publish the run again"
+            )
         earlier = int(before["facts"]["cells_earlier"])
     else:
         found = re.search(r"(\d+) of them were run in other run directories", readme)
@@ -92,6 +131,8 @@ def remake(folder: Path) -> None:
         bundle.as_run() as run,
         tempfile.TemporaryDirectory(prefix=".new-", dir=folder.parent) as aside,
     ):
+        if baselines is not None:
+            (run / BASELINES).write_bytes(baselines)
         if before is None:
             frame = with_baselines(load_records([run], stored_names=True), run)
             frame.to_parquet(run / RECORDS, index=False)
@@ -99,7 +140,9 @@ def remake(folder: Path) -> None:
         anywhere = Anywhere(run)
         made = Path(aside) / folder.name
         shutil.copytree(folder, made, ignore=shutil.ignore_patterns("figures", seals.FILE))
-        shutil.copyfile(run / RECORDS, made / RECORDS)
+        for name in (RECORDS, BASELINES):
+            if (run / name).exists():
+                shutil.copyfile(run / name, made / name)
         (made / "figures").mkdir()
         for path in sorted((run / "report" / "figures").iterdir()):
             if path.suffix == ".png":
@@ -108,6 +151,4 @@ def remake(folder: Path) -> None:
                 text = anywhere.told(path.read_text("utf-8"))
                 (made / "figures" / path.name).write_text(text, encoding="utf-8")
         _complete(made, (before or {}).get("journals", {}), earlier, hand)
-        old = Path(aside) / "old"
-        folder.rename(old)
-        made.rename(folder)
+        put(made, folder)

@@ -1,10 +1,10 @@
 """The seal of a bundle (`seal.json`): a digest of every file, and a chain over their sources.
 
-The chain goes in the order in which the parts come to be: plan, manifests, journals, samples,
-answers, records. Each link is the digest of the link before it and of its own part, so that no part
-can be replaced and the later links kept. The last link stands in the README. A seal shows that a
-bundle is whole and consistent; it is no signature. Who made it, and when, is shown by where the
-last link was published (a commit, a paper).
+The chain goes in the order in which its parts come to be: plan, manifests, journals, accounts of
+the servers, samples, answers, baselines, records. Each link is the digest of the link before it
+and of its own part, so that no part can be replaced and the later links kept. The last link stands
+in the README. A seal shows that a bundle is whole and consistent; it is no signature. Who made it,
+and when, is shown by where the last link was published (a commit, a paper).
 """
 
 from __future__ import annotations
@@ -19,13 +19,17 @@ import orjson
 
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.records.record import FILE as RECORDS
+from rlm_eval.storage.cell_store import BASELINES
 from rlm_eval.suites.evidence.answers import ANSWERS, SAMPLES
-from rlm_eval.suites.evidence.bundle import Bundle
+from rlm_eval.suites.evidence.bundle import CARD, README, Bundle
 from rlm_eval.suites.evidence.commitment import KEY, PLAN, plan_digest
-from rlm_eval.suites.republish import MANIFESTS
+from rlm_eval.suites.republish import ACCOUNTS, MANIFESTS
 
 FILE = "seal.json"
-SCHEMA = 1
+SCHEMA = 2
+"""Layout of new seals. In layout 1 the chain has neither accounts nor baselines."""
+READ = (1, SCHEMA)
+"""Layouts that are read and verified."""
 _NOTHING = "0" * 64
 
 
@@ -52,17 +56,26 @@ def journals_of(run: Path) -> dict[str, dict[str, str | None]]:
     }
 
 
-def chain(folder: Path, journals: Mapping[str, Any]) -> list[dict[str, str | None]]:
-    """The links: what, digest of the part (`None` = the bundle has none), digest of the link."""
+def chain(
+    folder: Path, journals: Mapping[str, Any], schema: int = SCHEMA
+) -> list[dict[str, str | None]]:
+    """The links: what, digest of the part (`None` = the bundle has none), digest of the link.
+
+    `schema` is the layout of the seal.
+    """
     sorted_journals = orjson.dumps(journals, option=orjson.OPT_SORT_KEYS)
     parts = [
         ("plan", digest(folder / PLAN)),
         ("manifests", digest(folder / MANIFESTS)),
         ("journals", hashlib.sha256(sorted_journals).hexdigest() if journals else None),
+        ("accounts", digest(folder / ACCOUNTS)),
         ("samples", digest(folder / SAMPLES)),
         ("answers", digest(folder / ANSWERS)),
+        ("baselines", digest(folder / BASELINES)),
         ("records", digest(folder / RECORDS)),
     ]
+    if schema == 1:
+        parts = [(what, own) for what, own in parts if what not in ("accounts", "baselines")]
     links, last = [], _NOTHING
     for what, own in parts:
         last = hashlib.sha256(f"{last} {what} {own}".encode()).hexdigest()
@@ -98,6 +111,33 @@ def sealed(bundle: Bundle, journals: Mapping[str, Any], facts: Mapping[str, Any]
     return {**found, "seal": own_digest(found)}
 
 
+def changed_inputs(folder: Path, seal: Mapping[str, Any]) -> str | None:
+    """The first difference between a folder's inputs and its seal, in words; `None` = no one.
+
+    Inputs are all files that are not made from others; a file of no meaning to a bundle may have
+    been added.
+    """
+    then = {name: sha for name, sha in seal["files"].items() if not _is_derived(name)}
+    for name in sorted({*then, *_INPUTS}):
+        if (now := digest(folder / name)) != then.get(name):
+            told = "was added" if name not in then else "was removed" if now is None else ""
+            return f"{name} {told or 'is not the file that was sealed'}"
+    if seal.get("seal") != own_digest(seal):
+        return f"{FILE} itself was changed"
+    for part in chain(folder, seal["journals"], seal["schema"]):
+        if part not in seal["chain"]:
+            return f"the {part['what']} are not those that were sealed"
+    return None
+
+
+_INPUTS = (PLAN, MANIFESTS, ACCOUNTS, SAMPLES, ANSWERS, BASELINES, RECORDS)
+
+
+def _is_derived(name: str) -> bool:
+    """Whether a file is made from the others: it is made anew, not compared."""
+    return name in (README, CARD, "claims.json") or name.startswith(("tables/", "figures/"))
+
+
 def own_digest(seal: Mapping[str, Any]) -> str:
     """Digest of everything else in a seal."""
     rest = {name: value for name, value in seal.items() if name != "seal"}
@@ -116,8 +156,9 @@ def read_seal(folder: Path) -> dict[str, Any] | None:
         found: dict[str, Any] = orjson.loads(path.read_bytes())
     except orjson.JSONDecodeError as error:
         raise RlmEvalError(f"{path}: damaged ({error}); restore it from where it came") from error
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-        raise RlmEvalError(f"{path}: not a seal of layout {SCHEMA}; use the release that wrote it")
+    if not isinstance(found, dict) or found.get("schema") not in READ:
+        layouts = " or ".join(map(str, READ))
+        raise RlmEvalError(f"{path}: not a seal of layout {layouts}; use the release that wrote it")
     return found
 
 

@@ -93,7 +93,7 @@ def _tried(what: str, check: Callable[[], str | None]) -> Finding:
 
 
 def _chain(bundle: Bundle, seal: dict[str, Any]) -> str | None:
-    now = seals.chain(bundle.folder, seal["journals"])
+    now = seals.chain(bundle.folder, seal["journals"], seal["schema"])
     for mine, theirs in zip(now, seal["chain"], strict=True):
         if mine != theirs:
             return f"the {mine['what']} are not those that were sealed"
@@ -161,6 +161,8 @@ def _plan(bundle: Bundle, seal: dict[str, Any] | None) -> Finding:
         words += (
             f"; {now['to_another']} began under another plan: their comparisons are exploratory"
         )
+    if further := len({p.cell for p in bundle.record.places if p.again}):
+        words += f"; {further} were chosen with other settings when there were results: exploratory"
     return Finding(what, True, words)
 
 
@@ -222,7 +224,7 @@ def _page(bundle: Bundle, seal: dict[str, Any]) -> Iterator[Finding]:
     """README.md and claims.json against what is computed now, claim by claim."""
     try:
         facts = {**seal["facts"], "plan": seals.plan_facts(bundle)}
-        link = seals.last_link(seals.chain(bundle.folder, seal["journals"]))
+        link = seals.last_link(seals.chain(bundle.folder, seal["journals"], seal["schema"]))
         text, map_ = claims.page(bundle, facts, link)
         published = claims.read_readme(bundle.folder)
         then = orjson.loads((bundle.folder / claims.FILE).read_bytes())
@@ -318,9 +320,9 @@ def claim(folder: Path, name: str) -> str:
     bundle = Bundle(folder)
     if (found := claims.lookup(bundle.derived, name)) is not None:
         return found
-    seal = seals.read_seal(folder) or {"facts": {}, "journals": {}}
+    seal = seals.read_seal(folder) or {"facts": {}, "journals": {}, "schema": seals.SCHEMA}
     facts = {**seal["facts"], "plan": seals.plan_facts(bundle)}
-    link = seals.last_link(seals.chain(folder, seal["journals"]))
+    link = seals.last_link(seals.chain(folder, seal["journals"], seal["schema"]))
     known = claims.values(bundle, facts, link)
     if name not in known:
         raise RlmEvalError(

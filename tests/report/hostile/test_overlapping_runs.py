@@ -16,7 +16,7 @@ from rlm_eval.report.referee.evidence import Evidence
 from rlm_eval.report.tables.caveats import caveats
 from rlm_eval.report.tables.comparison import compare_text
 from rlm_eval.suites.comparisons import plans_of
-from rlm_eval.suites.plan import SuitePlan, write_plan
+from rlm_eval.suites.plan_file import SuitePlan, write_plan
 
 
 @pytest.fixture
