@@ -39,6 +39,7 @@ from rlm_eval.protocols import Session
 _HERE = Path(__file__).parent
 _SUPERVISE = _HERE.parents[1] / "models" / "supervise.py"
 _SIGNAL = 128  # exit codes from here on: a signal ended the engine (`models/supervise.py`)
+_SETTLE_S = 0.05  # the proxy learns within it which connections an engine closed before its end
 _LAST_WORDS = 600  # characters of the engine's log in an error message
 
 
@@ -156,14 +157,14 @@ class External:
     ) -> contract.Result | None:
         """The result that the engine's runner wrote; `None` after a timeout."""
         value = await asyncio.to_thread(sample.context.value)
-        proxy.result = folder / "result.json"
+        written = folder / "result.json"
         job = {
             "question": sample.question,
             "context": value,
             "base_url": proxy.url,
             "api_key": proxy.key,
             "settings": self.settings,
-            "result": str(proxy.result),
+            "result": str(written),
         }
         python = python_of(self.engine, self.release, self.python)
         if python is None:  # otherwise the supervisor's failure would look like an engine crash
@@ -204,12 +205,12 @@ class External:
                 f"{self.name}: {python} lacks the engine; make an environment for it and set "
                 f"method.python (docs/external_engines.md). It said: {words}"
             )
-        if code != 0 or not proxy.result.is_file():
+        if code != 0 or not written.is_file():
             session.note("engine_reason", f"ended with code {code}")
             # A process that a signal ended gave up no request: its connections ended with it.
             lost = proxy.given_up if code < _SIGNAL else None
             raise self._failure(session, proxy, f"ended with code {code}: {words}", lost)
-        return contract.read(proxy.result, self._runner.name)
+        return contract.read(written, self._runner.name)
 
     def _failure(
         self, session: Session, proxy: Proxy, told: str, lost: ProviderError | None
@@ -239,6 +240,7 @@ class External:
         while proxy.stop is None and working_time() < deadline:
             done, _ = await asyncio.wait({waiting}, timeout=0.1)
             if done:
+                await asyncio.sleep(_SETTLE_S)
                 return waiting.result()
         waiting.cancel()
         return None

@@ -20,7 +20,6 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rlm_eval.core.endpoints import Sampling
@@ -63,11 +62,10 @@ class Proxy:
         """Maximum number of requests in flight."""
         self.first_chars: int | None = None
         """Characters of the first request to the root model; `None` before it."""
-        self.result: Path | None = None
-        """The file that the engine writes last; requests in flight then have no reader."""
         self._ended_at: int | None = None
         self._given_up: dict[_Request, ProviderError] = {}
         self._flying = 0
+        self._errors = 0
         self._ignored: set[str] = set()
         self._turns = 0
         self._last_root: int | None = None
@@ -75,10 +73,6 @@ class Proxy:
     def end(self) -> None:
         """Record that the engine has ended or is killed now: it gives up no further request."""
         self._ended_at = len(self._session.calls)
-
-    @property
-    def _is_over(self) -> bool:
-        return self._ended_at is not None or (self.result is not None and self.result.exists())
 
     @property
     def given_up(self) -> ProviderError | None:
@@ -113,8 +107,8 @@ class Proxy:
         finally:
             self._flying -= 1
             # A limit ends the sample: the engine does not continue after that failure. Nor does it
-            # where it has ended itself, with requests in flight.
-            self.failed += status != 200 and self.stop is None and not self._is_over
+            # where it was killed with requests in flight.
+            self.failed += status != 200 and self.stop is None and self._ended_at is None
         return response
 
     async def _answer(self, body: bytes) -> web.Response:
@@ -136,11 +130,12 @@ class Proxy:
         if ignored := {name for name, value in asked.items() if value is not None} - _OWN:
             self._ignored |= ignored
             self._session.note("engine_sampling_ignored", ",".join(sorted(self._ignored)))
-        began = time.monotonic()
+        began, errors = time.monotonic(), self._errors
         try:
             call = await self._call(slot, messages)
         except asyncio.CancelledError:
-            if self.stop is None and not self._is_over:
+            # An error that the engine got meanwhile may end its whole batch: not a time-out.
+            if self.stop is None and self._ended_at is None and self._errors == errors:
                 self._give_up((slot, tuple(messages)), time.monotonic() - began)
             raise
         except (LimitReached, EndpointUnusable) as error:
@@ -148,6 +143,7 @@ class Proxy:
             return _error(403, str(error), "limit_reached")
         except ModelError as error:
             self.failure = error
+            self._errors += 1
             code = "context_length_exceeded" if isinstance(error, ContextOverflow) else error.kind
             # Our own client has made the retries; 400 prevents further ones by the engine's
             # client.

@@ -43,7 +43,11 @@ def main(path: str) -> int:
     # A sub-call also passes a socket of the engine, which otherwise gives up after 300 s: the code
     # then reads an error, while the request goes on.
     ask = comms_utils.socket_request
-    comms_utils.socket_request = lambda address, data, timeout=WAIT_S: ask(address, data, WAIT_S)
+
+    def patient(address: Any, data: Any, timeout: float = WAIT_S) -> Any:
+        return ask(address, data, max(timeout, WAIT_S))
+
+    comms_utils.socket_request = patient
 
     engine = Watched(
         backend="openai",
