@@ -31,8 +31,21 @@ METHODS = sorted(
     {path.stem for path in (CONFIG_DIR / "method").glob("*.yaml")}
     - (NO_CALL | OTHERS_ENVIRONMENT | EMBEDDER | OF_A_TASK)
 )
-FINISHED = {"rlm": "FINAL(7391", "codeact": "ANSWER: 7391", "react": "ANSWER: 7391"}
-"""How a reply begins that a method takes for the answer; the others take any text."""
+LONG = "a long chain of thought that goes on and on before"
+BLOCK = "```repl\nanswer['content'] = '7391'\nanswer['ready'] = True\n```\n" + LONG
+FINISHED = {
+    "rlm": BLOCK,
+    "rlm_read": BLOCK,
+    "rlm_official_latest": BLOCK,
+    "rlm_official_0_1_1": f"FINAL({LONG})",
+    "rlm_paper_v1": f"FINAL({LONG})",
+    "rlm_paper_v1_strict": f"FINAL({LONG})",
+    "codeact": f"ANSWER: {LONG}",
+    "codeact_bm25": f"ANSWER: {LONG}",
+    "codeact_sub": f"ANSWER: {LONG}",
+    "react_bm25": f"ANSWER: {LONG}",
+}
+"""A reply that such a method takes for the answer; the others take any text."""
 ENGINE = """
 import json, sys, urllib.request
 job = json.load(open(sys.argv[1]))
@@ -77,10 +90,7 @@ def shipped(name: str) -> Any:
 
 @pytest.mark.parametrize("name", METHODS)
 async def test_a_cut_answer_is_truncated(name: str, tmp_path: Path) -> None:
-    begins = next((t for word, t in FINISHED.items() if name.startswith(word)), "The answer is")
-    end = ")" if begins.startswith("FINAL") else ""
-    text = f"{begins} a long chain of thought that goes on and on before{end}"
-    done = await outcome(shipped(name), tmp_path, text)
+    done = await outcome(shipped(name), tmp_path, FINISHED.get(name, f"The answer is {LONG}"))
     assert done.outcome is Outcome.TRUNCATED, (done.outcome, done.answer, done.error)
 
 
