@@ -9,9 +9,11 @@ from omegaconf import OmegaConf
 
 from rlm_eval.config.builder import build
 from rlm_eval.config.grid import CONFIG_DIR
+from rlm_eval.core.reasoning import Final
 from rlm_eval.core.types import Answer, Outcome, Reply, Sample, Score, Usage
 from rlm_eval.methods.external import External
 from rlm_eval.methods.program import Program
+from rlm_eval.records.rescoring import readable
 from rlm_eval.runner.rollout import run_rollout
 
 QUESTION = "What is the code?"
@@ -76,7 +78,10 @@ async def outcome(method: Any, folder: Path, text: str, **more: Any) -> Any:
     sample = sample_of(CONTEXT, QUESTION, **more)
     scripts = dict.fromkeys(method.slots, reply)
     runs_code = type(method).runs_code
-    async with open_bench(folder, sample, cap=64, repl=runs_code, **scripts) as bench:
+    windows = dict.fromkeys(method.slots, 65_536)  # two methods split the text by it
+    async with open_bench(
+        folder, sample, windows=windows, cap=64, repl=runs_code, **scripts
+    ) as bench:
         trajectory, _ = await run_rollout(Codes(), method, sample, bench.session)  # type: ignore[arg-type]
         return trajectory
 
@@ -112,6 +117,18 @@ async def test_an_engines_cut_answer_is_truncated(result: str, tmp_path: Path) -
     done = await outcome(method, tmp_path, "The answer is a long chain of thought before 7391")
     assert done.outcome is Outcome.TRUNCATED
     assert done.answer.call == 0
+
+
+async def test_thoughts_in_an_engines_answer_are_not_scored(tmp_path: Path) -> None:
+    """The engine reads replies as sent; its answer may hold the thoughts of the call it names."""
+    runner = tmp_path / "run_mine.py"
+    runner.write_text(ENGINE.replace("RESULT", "{'answer': text, 'ended': 'forced'}"))
+    method = External(engine="mine", runner=str(runner))
+    done = await outcome(method, tmp_path, "<think>Is it 12?</think>7391")
+    assert done.answer.call == 0
+    assert "12" in done.answer.text
+    read = readable(done.answer, method, done.calls).text
+    assert not isinstance(read, Final), "a scorer removes the thoughts"
 
 
 async def test_a_benchmarks_own_output_cap_is_no_cut(tmp_path: Path) -> None:
