@@ -82,7 +82,8 @@ def producer(text: str | None, calls: Sequence[Call]) -> Call | None:
         for call in replies if len(wanted) > 1 else []:
             if within.search(call.as_sent):
                 return call
-    return (roots or own or [None])[-1]
+    last = roots or own
+    return last[-1] if last else None
 
 
 def read(path: Path, runner: str) -> Result:
