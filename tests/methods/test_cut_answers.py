@@ -76,7 +76,7 @@ async def outcome(method: Any, folder: Path, text: str, **more: Any) -> Any:
         return Reply(text, "length", Usage(input=10, output=64))
 
     sample = sample_of(CONTEXT, QUESTION, **more)
-    scripts = dict.fromkeys(method.slots, reply)
+    scripts: dict[str, Any] = dict.fromkeys(method.slots, reply)
     runs_code = type(method).runs_code
     windows = dict.fromkeys(method.slots, 65_536)  # two methods split the text by it
     async with open_bench(
@@ -87,7 +87,7 @@ async def outcome(method: Any, folder: Path, text: str, **more: Any) -> Any:
 
 
 def shipped(name: str) -> Any:
-    node = OmegaConf.load(CONFIG_DIR / "method" / f"{name}.yaml")
+    node: Any = OmegaConf.load(CONFIG_DIR / "method" / f"{name}.yaml")
     if node.get("chunk_by") == "documents":
         node.chunk_by = "lines"
     return build(node, "method")
