@@ -20,7 +20,7 @@ from rlm_eval.core.types import Answer, Sample
 from rlm_eval.methods.prompts import PromptText, load_prompt
 from rlm_eval.methods.rlm.method import RLM, context_value
 from rlm_eval.methods.rlm.subcalls import CallSite, RolloutState, SubCalls, no_child
-from rlm_eval.methods.steps import step_of
+from rlm_eval.methods.steps import producer, step_of
 from rlm_eval.methods.text import sections
 from rlm_eval.protocols import Session
 
@@ -117,12 +117,9 @@ class Program:
         if result.error is not None:
             raise ProgramError(f"{self.prompt_id}: {result.stderr.strip()[-500:]}")
         value = result.answer
+        made = producer(value.text if value else "", session.calls)
+        call = made.id if made else None
         if value is None:
-            return Answer(None, provenance="program")
-        producer = next((c for c in session.calls if c.reply.strip() == value.text.strip()), None)
-        return Answer(
-            value.text,
-            value.value if value.is_plain and not isinstance(value.value, str) else None,
-            producer.id if producer else None,
-            "program",
-        )
+            return Answer(None, call=call, provenance="program")
+        plain = value.value if value.is_plain and not isinstance(value.value, str) else None
+        return Answer(value.text, plain, call, "program")

@@ -1,8 +1,10 @@
-"""Convert an executed block into a trajectory step, in the same way for every method with code."""
+"""Shared by methods with code: the step of an executed block, and the call behind an answer."""
 
 from __future__ import annotations
 
-from rlm_eval.core.types import Step
+from collections.abc import Sequence
+
+from rlm_eval.core.types import Call, Step
 from rlm_eval.protocols import Session
 from rlm_eval.repl import BlockResult
 
@@ -33,3 +35,16 @@ def step_of(
         error=result.error,
         calls=tuple(sorted(own)),
     )
+
+
+def producer(text: str, calls: Sequence[Call]) -> Call | None:
+    """Return the call that produced the answer `text` of a program; `None` where its code did.
+
+    It is the call whose reply is `text`. Where code computed the answer and every one of `calls`
+    (whose replies it read) was cut, it is the last of them: then nothing whole was read.
+    """
+    replies = [call for call in calls if call.error is None]
+    for call in replies:
+        if text.strip() and call.reply.strip() == text.strip():
+            return call
+    return replies[-1] if replies and all(call.is_cut for call in replies) else None

@@ -7,11 +7,12 @@ wait: it is paid for, and its reply is kept.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
+from rlm_eval.core.clock import suspended as suspended
+from rlm_eval.core.clock import working_time as working_time
 from rlm_eval.core.errors import RunStopped
 
 
@@ -66,31 +67,3 @@ def stopped() -> RunStopped:
 
 INTERRUPT: ContextVar[Interrupt] = ContextVar("rlm_eval_interrupt", default=Interrupt())  # noqa: B039 - never asked
 """The stop request of this run; set by the runner."""
-
-_suspended_s = 0.0
-_suspensions = 0
-_since = 0.0
-
-
-def working_time() -> float:
-    """Return monotonic seconds, without those in which calls waited for an endpoint that was gone.
-
-    A time limit and a latency measure the method; an outage is not part of it.
-    """
-    now = time.monotonic()
-    return now - _suspended_s - (now - _since if _suspensions else 0.0)
-
-
-@contextmanager
-def suspended() -> Iterator[None]:
-    """Stop the working time of the process. Overlapping suspensions count once."""
-    global _suspended_s, _suspensions, _since
-    if not _suspensions:
-        _since = time.monotonic()
-    _suspensions += 1
-    try:
-        yield
-    finally:
-        _suspensions -= 1
-        if not _suspensions:
-            _suspended_s += time.monotonic() - _since

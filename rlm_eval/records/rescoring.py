@@ -31,7 +31,11 @@ def readable(answer: Answer, method: Method, calls: Iterable[Call]) -> Answer:
     if answer.text is None:
         return answer
     computed = isinstance(method, Floor) or answer.provenance == "variable"
-    if computed or any(call.id == answer.call and call.reasoning for call in calls):
+    # An engine reads its replies as sent, thoughts included (`Call.raw`).
+    as_sent = answer.provenance == "program"
+    if computed or any(
+        call.id == answer.call and call.reasoning and not (as_sent and call.raw) for call in calls
+    ):
         return replace(answer, text=Final(answer.text))
     return answer
 

@@ -21,7 +21,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rlm_eval.core.errors import BadRequest, ConfigError, MissingDependency, ReplCrash
+from rlm_eval.core.clock import working_time
+from rlm_eval.core.errors import (
+    BadRequest,
+    ConfigError,
+    MissingDependency,
+    ModelError,
+    ProviderError,
+    ReplCrash,
+)
 from rlm_eval.core.types import Answer, Outcome, Role, Sample
 from rlm_eval.methods.external import contract
 from rlm_eval.methods.external.environment import PACKAGES, lacks, python_of
@@ -30,6 +38,8 @@ from rlm_eval.protocols import Session
 
 _HERE = Path(__file__).parent
 _SUPERVISE = _HERE.parents[1] / "models" / "supervise.py"
+_SIGNAL = 128  # exit codes from here on: a signal ended the engine (`models/supervise.py`)
+_SETTLE_S = 0.05  # the proxy learns within it which connections an engine closed before its end
 _LAST_WORDS = 600  # characters of the engine's log in an error message
 
 
@@ -53,7 +63,7 @@ class External:
     settings: dict[str, Any] = field(default_factory=dict)
     """Passed to the engine (`rlms`: arguments of `RLM`, as `max_iterations`)."""
     seconds: float = 1800.0
-    """Wall-clock seconds after which the engine is killed."""
+    """Seconds after which the engine is killed, outages of the endpoint excluded."""
     release: str = "0.1.3"
     """Release of the engine: another release is another method. Not checked with a `runner`."""
     settings_for: str | None = None
@@ -114,7 +124,8 @@ class External:
 
         Raises the error that ended the sample (a limit, a failed model call), `ReplCrash` where the
         engine itself failed, `MissingDependency` where its environment lacks it, `ConfigError`
-        where its runner breaks the contract.
+        where its runner breaks the contract, `ProviderError` where the engine gave up a request
+        before its reply, or where its time ended while a call waited to be sent again.
         """
         session.keeps_raw = True
         folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="rlm_eval_engine_"))
@@ -126,27 +137,34 @@ class External:
                     _note_requests(session, proxy)
         finally:
             await asyncio.to_thread(shutil.rmtree, folder, True)
+        if result is not None:
+            self._note_result(session, result)
+            if result.ended == "error" and result.fault == "engine":
+                lost = proxy.given_up or proxy.unsent
+                failure = self._failure(session, proxy, result.reason, lost)
+                _note_requests(session, proxy)
+                raise failure
+        # The handlers have ended: the calls that were in flight at the end are recorded.
+        lost = proxy.given_up or (proxy.unsent if result is None else None)
+        if lost is not None:
+            raise lost
         if result is None:
             return Answer(None, outcome=Outcome.LIMIT_TIME)
-        self._note_result(session, result)
-        if result.ended == "error" and result.fault == "engine":
-            failure = self._failure(session, proxy, result.reason)
-            _note_requests(session, proxy)
-            raise failure
-        return result.as_answer()
+        return result.as_answer(session.calls)
 
     async def _run(
         self, sample: Sample, session: Session, proxy: Proxy, folder: Path
     ) -> contract.Result | None:
         """The result that the engine's runner wrote; `None` after a timeout."""
         value = await asyncio.to_thread(sample.context.value)
+        written = folder / "result.json"
         job = {
             "question": sample.question,
             "context": value,
             "base_url": proxy.url,
             "api_key": proxy.key,
             "settings": self.settings,
-            "result": str(folder / "result.json"),
+            "result": str(written),
         }
         python = python_of(self.engine, self.release, self.python)
         if python is None:  # otherwise the supervisor's failure would look like an engine crash
@@ -174,6 +192,7 @@ class External:
             try:
                 code = await self._watch(process, proxy)
             finally:
+                proxy.end()
                 await _end(process)
         if proxy.stop is not None:
             raise proxy.stop
@@ -186,31 +205,42 @@ class External:
                 f"{self.name}: {python} lacks the engine; make an environment for it and set "
                 f"method.python (docs/external_engines.md). It said: {words}"
             )
-        if code != 0 or not (folder / "result.json").is_file():
+        if code != 0 or not written.is_file():
             session.note("engine_reason", f"ended with code {code}")
-            raise self._failure(session, proxy, f"ended with code {code}: {words}")
-        return contract.read(folder / "result.json", self._runner.name)
+            # A process that a signal ended gave up no request: its connections ended with it.
+            lost = proxy.given_up if code < _SIGNAL else None
+            raise self._failure(session, proxy, f"ended with code {code}: {words}", lost)
+        return contract.read(written, self._runner.name)
 
-    def _failure(self, session: Session, proxy: Proxy, told: str) -> Exception:
-        """The exception for a failed engine: a failed model call is the most likely cause."""
-        if proxy.failure is None:
+    def _failure(
+        self, session: Session, proxy: Proxy, told: str, lost: ProviderError | None
+    ) -> Exception:
+        """The exception for a failed engine: a failed model call is the most likely cause.
+
+        `lost` is a request that got no reply: where no call failed, it is the cause.
+        """
+        cause: ModelError | None = proxy.failure or lost
+        if cause is None:
             return ReplCrash(f"{self.name}: {told}")
         proxy.failed -= 1  # the engine stopped after this one
-        if isinstance(proxy.failure, BadRequest):
+        if isinstance(cause, BadRequest):
             # The engine's own request, which would be rejected again: as a provider failure the
             # sample would be retried for ever and never count.
             session.note("engine_reason", "its request was refused")
-            return ReplCrash(f"{self.name}: its request was refused: {proxy.failure}")
-        return proxy.failure
+            return ReplCrash(f"{self.name}: its request was refused: {cause}")
+        return cause
 
     async def _watch(self, process: asyncio.subprocess.Process, proxy: Proxy) -> int | None:
-        """Wait for the exit code; `None` after `seconds`, or once a limit is reached."""
+        """Wait for the exit code; `None` after `seconds`, or once a limit is reached.
+
+        An outage of the endpoint stops this clock, as it stops the sample's.
+        """
         waiting = asyncio.ensure_future(process.wait())
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.seconds
-        while proxy.stop is None and loop.time() < deadline:
+        deadline = working_time() + self.seconds
+        while proxy.stop is None and working_time() < deadline:
             done, _ = await asyncio.wait({waiting}, timeout=0.1)
             if done:
+                await asyncio.sleep(_SETTLE_S)
                 return waiting.result()
         waiting.cancel()
         return None

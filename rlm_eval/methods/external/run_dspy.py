@@ -13,6 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+WAIT_S = 7 * 86400
+"""Seconds that a request may take: the harness waits within it, and its own limit ends the run."""
 FORCED = "Extract forced final output"
 """Value of `final_reasoning` where the turns ran out and a further call wrote the answer."""
 
@@ -52,6 +54,7 @@ def main(path: str) -> int:
             api_key=job["api_key"],
             cache=False,
             num_retries=0,
+            timeout=WAIT_S,
             temperature=None,
             max_tokens=None,
         )

@@ -11,6 +11,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+WAIT_S = 7 * 86400
+"""Seconds that a request may take: the harness waits within it, and its own limit ends the run."""
 NO_CODE = "ERROR: LLM response did not contain executable Python code"
 """The engine's answer where a reply had no code."""
 
@@ -29,11 +31,12 @@ def main(path: str) -> int:
         return 3
 
     # The harness's own client has already made all retries.
-    where = {"base_url": job["base_url"], "api_key": job["api_key"], "max_retries": 0}
+    where = {"base_url": job["base_url"], "api_key": job["api_key"]}
+    once = {"max_retries": 0, "timeout": WAIT_S}
     engine = RLM(
         model="root",
-        client=OpenAI(**where),
-        async_client=AsyncOpenAI(**where),  # without it, batches run sequentially
+        client=OpenAI(**where, **once),
+        async_client=AsyncOpenAI(**where, **once),  # without it, batches run sequentially
         **job["settings"],
     )
     context = job["context"]

@@ -12,6 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+WAIT_S = 7 * 86400
+"""Seconds that a request may take: the harness waits within it, and its own limit ends the run."""
 DEMANDED = "[max_steps_summary]"
 """Trace marker of the answer that the engine requests after its last step."""
 COLLAPSED = "LOOP_COLLAPSED"
@@ -50,7 +52,7 @@ def main(path: str) -> int:
     def adapter(slot: str) -> Any:
         # The harness's own client has already made all retries.
         where = {"base_url": job["base_url"], "api_key": job["api_key"]}
-        return GenericChatAdapter(model=slot, max_retries=0, timeout=86400, **where)
+        return GenericChatAdapter(model=slot, max_retries=0, timeout=WAIT_S, **where)
 
     settings = dict(job["settings"])
     policy = Watched(**settings.pop("policy", {}))

@@ -13,6 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+WAIT_S = 7 * 86400
+"""Seconds that a request may take: the harness waits within it, and its own limit ends the run."""
 PROTOCOL = ("RLMError", "REPLError")
 """The engine's errors that mean that the model's replies led to no answer."""
 
@@ -35,7 +37,7 @@ def main(path: str) -> int:
         api_base=job["base_url"],
         api_key=job["api_key"],
         max_retries=0,  # the harness's own client has already made all retries
-        **job["settings"],
+        **{"timeout": WAIT_S, **job["settings"]},
     )
     context = job["context"]
     text = context if isinstance(context, str) else "\n\n".join(context)

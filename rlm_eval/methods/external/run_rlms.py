@@ -12,12 +12,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+WAIT_S = 7 * 86400
+"""Seconds that a request may take: the harness waits within it, and its own limit ends the run."""
+
 
 def main(path: str) -> int:
     """Answer the job at `path`."""
     job = json.loads(Path(path).read_text("utf-8"))
     try:
         from rlm import RLM  # type: ignore[import-not-found, unused-ignore]  # not installed here
+        from rlm.core import comms_utils  # type: ignore[import-not-found, unused-ignore]
     except ImportError as error:
         sys.stderr.write(f"{error}\n")
         return 3
@@ -34,7 +38,16 @@ def main(path: str) -> int:
     def endpoint(slot: str) -> dict[str, object]:
         # The harness's own client has already made all retries.
         where = {"base_url": job["base_url"], "api_key": job["api_key"]}
-        return {"model_name": slot, "max_retries": 0, **where}
+        return {"model_name": slot, "max_retries": 0, "timeout": WAIT_S, **where}
+
+    # A sub-call also passes a socket of the engine, which otherwise gives up after 300 s: the code
+    # then reads an error, while the request goes on.
+    ask = comms_utils.socket_request
+
+    def patient(address: Any, data: Any, timeout: float = WAIT_S) -> Any:
+        return ask(address, data, max(timeout, WAIT_S))
+
+    comms_utils.socket_request = patient
 
     engine = Watched(
         backend="openai",

@@ -26,6 +26,7 @@ from rlm_eval.methods.lambda_rlm.kinds import KINDS, Kind, bare
 from rlm_eval.methods.lambda_rlm.operators import cross, fold, kept, map_each, peek, split
 from rlm_eval.methods.lambda_rlm.planner import RULES, Plan, make_plan
 from rlm_eval.methods.prompts import fill, load_prompt
+from rlm_eval.methods.steps import producer
 from rlm_eval.methods.text import sections
 from rlm_eval.protocols import Model, Session
 
@@ -33,6 +34,7 @@ FILTERS = ("string", "model", "off")
 _PROBE = 500  # first characters of the text, as in the paper
 _PREVIEW = 10  # a filter reads a tenth of a leaf, as in the paper
 _WORD = re.compile(r"\w{5,}")
+_NOT_READERS = ("kind", "filter", "condition")  # their replies are no part of an answer
 _PARTS = ("kind", "filter", *KINDS, "best", "merge", "counts", "condition", "answer")
 _NO_WINDOW = 25_000  # leaf tokens where the model's window is unknown: as the released code
 
@@ -209,8 +211,7 @@ class _Run:
         }
         result = await self._phi(kind, plan, (0, len(self._text)), ())
         text, value = await self._finish(kind, result)
-        found = (call for call in reversed(self._calls) if call.reply.strip() == text)
-        made = next(found, None) if text else None
+        made = producer(text, self._calls[::-1])
         return Answer(text or None, value, made.id if made else None, "program")
 
     async def _detected(self) -> Kind[Any]:
@@ -333,7 +334,8 @@ class _Run:
                 model=slot,
                 depth=1,
             )
-        self._calls.append(call)
+        if section not in _NOT_READERS:
+            self._calls.append(call)
         self.notes["cut_leaves"] += call.is_cut
         return call.reply.strip()
 
