@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -49,38 +49,47 @@ def _question(row: Row) -> str:
 
 
 def on_one_scale(rows: Sequence[Row], told: list[str]) -> list[Row]:
-    """Return the rows without the stated scores of tasks of which some are outside [0, 1].
+    """Return the rows without the values of a verdict that is outside [0, 1] for some of its task.
 
-    Such a log counts per cent or points: its 1 is not 100 %, and a mean of what happens to lie in
-    [0, 1] would be one of the wrong answers alone.
+    Such a verdict counts per cent, points or turns: its 1 is not 100 %, and a mean of what happens
+    to lie in [0, 1] would be one of the wrong answers alone. Every verdict of a log (its score, the
+    rewards beside it) has its own scale.
     """
-    odd = [row for row in rows if "not in [0, 1]" in str(_flag(row))]
+    odd: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for row in rows:
+        for score in row.scores:
+            value, off, _ = (score.flag or "").partition(" is not in [0, 1]")
+            if off:
+                odd[row.task, score.scorer].append(value.removeprefix("the log's "))
     if not odd:
         return list(rows)
-    tasks = {row.task for row in odd}
-    example = odd[0].scores[0].parsed
-    found = [
-        replace(row, scores=_unscaled(row.scores, example)) if row.task in tasks else row
-        for row in rows
-    ]
-    stated = sum(row.task in tasks and bool(row.scores) for row in rows)
-    told.append(
-        f"{len(odd)} stated scores are not in [0, 1] (e.g. {example}): all {stated} stated scores "
-        f"of {', '.join(sorted(tasks))} count as not scored; a field map can rescale them "
-        "(`divide: 100`)"
-    )
+    found = [replace(row, scores=_unscaled(row, odd)) for row in rows]
+    for name in dict.fromkeys(scorer for _, scorer in odd):
+        tasks = {task for task, scorer in odd if scorer == name}
+        examples = [e for (_, scorer), own in odd.items() if scorer == name for e in own]
+        stated = sum(r.task in tasks and any(s.scorer == name for s in r.scores) for r in rows)
+        kind = "stated scores" if name == THEIRS else f"values of {name}"
+        hint = "; a field map can rescale them (`divide: 100`)" if name == THEIRS else ""
+        told.append(
+            f"{len(examples)} {kind} are not in [0, 1] (e.g. {examples[0]}): all {stated} {kind} "
+            f"of {', '.join(sorted(tasks))} count as not scored{hint}"
+        )
     return found
 
 
-def _flag(row: Row) -> str | None:
-    return row.scores[0].flag if row.scores and row.scores[0].scorer == THEIRS else None
-
-
-def _unscaled(scores: tuple[Score, ...], example: str | None) -> tuple[Score, ...]:
-    if not scores or scores[0].scorer != THEIRS or scores[0].value is None:
-        return scores
-    flag = f"the log's scores are on another scale ({example})"
-    return (Score(THEIRS, None, f"{scores[0].value:g}", flag=flag), *scores[1:])
+def _unscaled(row: Row, odd: Mapping[tuple[str, str], Sequence[str]]) -> tuple[Score, ...]:
+    """Return the verdicts of a row; those on another scale lose their value, and a note says so."""
+    return tuple(
+        replace(
+            score,
+            value=None,
+            parsed=score.parsed or f"{score.value:g}",
+            flag=f"the log's scores are on another scale ({odd[row.task, score.scorer][0]})",
+        )
+        if score.value is not None and (row.task, score.scorer) in odd
+        else score
+        for score in row.scores
+    )
 
 
 def unstated_named(rows: Sequence[Row], told: list[str]) -> list[Row]:

@@ -21,10 +21,8 @@ def units(frame: pd.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:
     counted right. `cost` is unknown where the cost of a repeat is unknown: a mean over the others
     is not the sample's. `cut`: a repeat was cut off; `refused`: all were refused.
     """
-    outcomes = frame["outcome"].unique()
-    cut = [name for name in outcomes if name.startswith("limit:")] + ["truncated", "unknown"]
     marked = frame.assign(
-        cut=frame["outcome"].isin(cut),
+        cut=is_cut(frame["outcome"]),
         missing=frame["score"].isna(),
         spent=frame["cost_cold"].where(~frame["refused"]),
         unpriced=frame["cost_cold"].isna() & ~frame["refused"],
@@ -54,6 +52,12 @@ def units(frame: pd.DataFrame, extra: Sequence[str] = ()) -> pd.DataFrame:
     ).drop(columns="unpriced")
 
 
+def is_cut(outcomes: pd.Series) -> pd.Series:
+    """Return true where the answer was cut off, or may have been."""
+    kinds = [name for name in outcomes.unique() if name.startswith("limit:")]
+    return outcomes.isin([*kinds, "truncated", "unknown"])
+
+
 def score_bounds(samples: pd.DataFrame) -> tuple[float, float]:
     """Return the mean score with what is cut off or missing counted wrong, and counted right.
 
@@ -68,22 +72,23 @@ def is_bounds(samples: pd.DataFrame) -> bool:
     return bool(samples["cut"].mean() > bounds.CUT_SHARE or samples["missing"].any())
 
 
-def over_repeats(part: pd.DataFrame) -> dict[str, float]:
-    """Return pass@K and pass^K over the K repeats of right/wrong samples.
+def over_repeats(part: pd.DataFrame, samples: int) -> dict[str, float]:
+    """Return repeats per sample (most, least), and pass@K, pass^K over K repeats of right or wrong.
 
-    NaN without repeats, and where the score of one is missing: samples that have all of theirs are
-    no sample of the cell.
+    `samples`: how many samples `part` has. NaN without repeats, where samples differ in their
+    number of repeats, and where the score of one is missing: samples that have all of theirs are no
+    sample of the cell.
     """
     unknown = {"pass_at": float("nan"), "pass_hat": float("nan")}
-    repeats = part["epoch"].nunique()
-    if repeats < 2 or part["score"].isna().any():
-        return unknown
-    counts = part.groupby("sample_id")["score"].agg(["count", "sum"])
-    counts = counts[counts["count"] == repeats]
-    if counts.empty or not part["score"].isin((0.0, 1.0)).all():
-        return unknown
+    if len(part) == samples:
+        return {"repeats": 1, "repeats_least": 1} | unknown
+    counts = part.groupby(["item", "sample_id"])["score"].agg(["size", "sum"])
+    repeats, least = int(counts["size"].max()), int(counts["size"].min())
+    told = {"repeats": repeats, "repeats_least": least}
+    if least < repeats or not part["score"].isin((0.0, 1.0)).all():
+        return told | unknown
     right = counts["sum"].astype(int)
-    return {
+    return told | {
         "pass_at": float(np.mean([bounds.pass_at_k(repeats, c, repeats) for c in right])),
         "pass_hat": float(np.mean([bounds.pass_hat_k(repeats, c, repeats) for c in right])),
     }

@@ -17,6 +17,7 @@ from rlm_eval.records.record import COLUMNS
 from rlm_eval.report import looks, per_sample, series, wording
 from rlm_eval.report.distinct import each_once
 from rlm_eval.report.hours import with_hours
+from rlm_eval.report.means import Samples
 from rlm_eval.report.tables import baselines
 from rlm_eval.stats import intervals
 
@@ -65,6 +66,11 @@ _PAID = [
     "first_token_seconds", "token_seconds",
 ]  # fmt: skip
 """Columns of cost and time: not available for a refused prompt."""
+_AMOUNTS = [
+    "input_tokens", "cached_tokens", "output_tokens", "root_tokens", "sub_tokens",
+    "gpu_seconds", "core_seconds",
+]  # fmt: skip
+"""Means that are unknown where one is: as cost, the mean of the others is not the cell's."""
 _SUMS = {
     "truncated_calls": "n_truncated_calls",
     "failed_calls": "n_failed_calls",
@@ -153,19 +159,25 @@ def summarise(frame: pd.DataFrame, beside: Beside | None = None) -> pd.DataFrame
     rank = {name: i for i, name in enumerate(series.in_order(frame))}
     lines = _Lines(frame)
     table = pd.DataFrame(_divided(lines, beside) if beside and len(frame) >= _LARGE else lines.rows)
-    keys, groups, line = list(lines.keys), lines.groups, lines.numbers
+    keys, groups = list(lines.keys), lines.groups
     scorers = [name for name in frame.columns if name.startswith("score_")]
-    columns = [*keys, *_PAID, *_MEANS.values(), *scorers, "score"]
-    paid = frame[list(dict.fromkeys(columns))]
-    paid.loc[frame["refused"], _PAID] = np.nan
-    means = paid.groupby(line)[[*_MEANS.values(), *scorers]].mean().reset_index(drop=True)
+    samples = Samples(frame, lines.numbers)
+    means = samples.means(
+        frame[list(_MEANS.values())].set_axis(list(_MEANS), axis="columns"),
+        amounts=_AMOUNTS,
+        paid=[name for name, column in _MEANS.items() if column in _PAID],
+    ).add_prefix("mean_")
+    means = pd.concat([means, samples.scores(scorers)], axis="columns")
     sums = groups[list(_SUMS.values())].sum().reset_index(drop=True)
     # An empty sum is 0, which is valid only for complete records: old ones lack some columns.
     said = groups[list(_SUMS.values())].count().reset_index(drop=True) > 0
     sums = sums.where(said | ~table["imported"].to_numpy()[:, None])
-    means.columns = pd.Index([*(f"mean_{name}" for name in _MEANS), *scorers])
     sums.columns = pd.Index(list(_SUMS))
+    if (table["repeats"] == table["repeats_least"]).all():
+        table = table.drop(columns="repeats_least")
     table = pd.concat([table, means, sums], axis="columns")
+    paid = frame[[*keys, "gpu_seconds", "score"]]
+    paid.loc[frame["refused"], "gpu_seconds"] = np.nan
     table = with_hours(table, paid, keys)
     order = table.assign(rank=table["series"].map(rank)).sort_values(
         ["task_label", "length", "rank"]
@@ -256,10 +268,11 @@ def _row(
     low, high = per_sample.score_bounds(samples)
     counts = part["outcome"].value_counts()
     refused = part["refused"].to_numpy(dtype=bool)
+    repeated = per_sample.over_repeats(part, len(samples))
     row: dict[str, Any] = {name: first[name] for name in [*KEYS, "series", "task_label"]}
     row |= {
         "n": len(samples),
-        "repeats": part["epoch"].nunique(),
+        "repeats": repeated["repeats"],
         "n_scored": len(scored),
         "clusters": accuracy.clusters,
         "outcomes": " · ".join(f"{name} {count}" for name, count in counts.items()),
@@ -293,7 +306,7 @@ def _row(
         "prices": first["prices"],
         "gpu_priced": bool(part["gpu_priced"].any()),
     }
-    row |= per_sample.over_repeats(part) | baselines.of_line(part, of_rules)
+    row |= repeated | baselines.of_line(part, of_rules)
     for name, column in _SPREAD.items():
         row |= _spread(
             name,

@@ -1,5 +1,6 @@
 """What rows decide together: golds, scales, scorers; and totals that contradict themselves."""
 
+import json
 import re
 
 import made_logs
@@ -40,6 +41,28 @@ def test_a_log_of_percentages_has_no_score_and_not_that_of_its_wrong_answers(tmp
     records = imported(tmp_path, table(ok=percent), MAP)
     assert records["score"].isna().all()  # 100 was left out and 0 was not: the mean was 0.0 %
     assert "all 20 stated scores of t count as not scored" in capsys.readouterr().out
+
+
+def test_a_reward_that_counts_turns_is_not_averaged_over_its_ones(tmp_path, capsys):
+    """Its scale is its own: the weighted sum and the other rewards keep their values."""
+    episodes = []
+    for number, turns in enumerate((1, 5, 7, 1, 6, 8)):
+        [line] = made_logs.verifiers(tmp_path / "one.jsonl").read_text().splitlines()[:1]
+        episode = json.loads(line)
+        episode |= {"id": f"e{number}"}
+        episode["task"] |= {"hash": f"h{number}"}
+        episode["traces"][0]["rewards"] = {
+            "correct": {"score": float(number % 2), "weight": 1.0},
+            "turns": {"score": turns, "weight": 0.0},
+        }
+        episodes.append(episode)
+    log, run = made_logs.lines(tmp_path / "traces.jsonl", episodes), tmp_path / "run"
+    assert main(["import", "verifiers", str(log), "-o", str(run)]) == 0
+    told = capsys.readouterr().out
+    assert "4 values of reward_turns are not in [0, 1] (e.g. 5): all 6 values of" in told
+    records = pd.read_parquet(run / RECORDS)
+    assert records["score_reward_turns"].isna().all()  # two 1s had the mean 100 %
+    assert records["score_reward_correct"].mean() == records["score"].mean() == 0.5
 
 
 def test_a_sum_of_weighted_rewards_may_end_above_1_by_its_last_digit(tmp_path):

@@ -92,7 +92,7 @@ TABLES: dict[str, dict[str, str]] = {
     },
     "outcomes": {
         **_CELL,
-        "repeats": "Repeats of each sample (`epochs`).",
+        "repeats": "Repeats of each sample (`epochs`); a range where samples differ.",
         "scored": "Samples with a score.",
         "*": "Samples, repeats counted, that ended with this outcome.",
         "calls cut at output cap": "Model calls that stopped at their output cap.",
@@ -113,7 +113,9 @@ TABLES: dict[str, dict[str, str]] = {
         "given these contexts": _PAIR["given these contexts"],
         "pass@K %": "Samples with at least one right answer in K repeats, percent.",
         "pass^K %": "Samples with K right answers in K repeats, percent.",
-        "* %": "Mean score under this scorer, percent.",
+        "* %": "Mean score under this scorer, percent, or the two bounds where the headline's "
+        "rules allow no number.",
+        "* %, n": "Samples to which this scorer applies, where it does not apply to all.",
     },
     "cost": {
         **_CELL,
@@ -147,6 +149,7 @@ TABLES: dict[str, dict[str, str]] = {
         "queued s": "Mean sum of the calls' seconds before they were sent, per sample.",
         "first token s": "Mean seconds to a call's first token, where replies were streamed.",
         "s per token": "Mean seconds per later token of a call, where replies were streamed.",
+        "*, n": "Samples behind the mean on its left, where some lack the value.",
     },
     "behaviour": {
         **_CELL,
@@ -160,6 +163,7 @@ TABLES: dict[str, dict[str, str]] = {
         "error blocks": "Mean code blocks per sample that raised or hit a block limit.",
         "prompt": "Name of the method's prompt; `none` where it has none.",
         "isolation": "Sandbox of the REPL; `no code run` where the method runs none.",
+        "*, n": "Samples behind the mean on its left, where some lack the value.",
     },
     "comparisons": _PAIR,
     "planned": _PAIR,
@@ -262,7 +266,8 @@ TABLES["cells"] = {
     "series": "Label of the line in tables and figures.",
     "task_label": "Task with its settings, as in the other tables.",
     "n": _CELL["n"],
-    "repeats": "Repeats of each sample.",
+    "repeats": "Repeats of each sample; the most where samples differ.",
+    "repeats_least": "The least repeats of a sample, where samples differ.",
     "n_scored": "Samples with a score.",
     "clusters": "Contexts of the scored samples.",
     "outcomes": "Count of each outcome, repeats counted.",
@@ -294,7 +299,7 @@ TABLES["cells"] = {
     "prices": "Price table and its date.",
     "gpu_priced": "True where GPU time at a given price stands in for a list price.",
     "pass_at": "Share of samples with at least one right answer in K repeats; empty = no repeats, "
-    "or some have no score.",
+    "not equally many of every sample, or some have no score.",
     "pass_hat": "Share of samples with K right answers in K repeats; empty = as `pass_at`.",
     "base_prior": "Score of the best constant answer, or of chance; empty = not computed.",
     "base_no_model": "Score of the best rule without a model.",
@@ -314,10 +319,15 @@ TABLES["cells"] = {
         "95 % interval), `p5`, `p25`, `p75`, `p90`, `p95`, `max`, `total`; empty = unknown."
         for name, text in _SPREAD.items()
     },
-    "mean_*": "Mean over the rows of the column of the records with this name (`root_tokens` and "
-    "`sub_tokens`: prompt tokens; `calls`, `sub_calls`, `error_steps`: `n_...`; `service`, "
-    "`queue`, `first_token`, `token`: `..._seconds`).",
-    "score_*": "Mean score under this scorer.",
+    "mean_*_n": "Samples behind that mean, where some lack the value.",
+    "mean_*": "Mean over the samples (repeats averaged first) of the column of the records with "
+    "this name (`root_tokens` and `sub_tokens`: prompt tokens; `calls`, `sub_calls`, "
+    "`error_steps`: `n_...`; `service`, `queue`, `first_token`, `token`: `..._seconds`). "
+    "Tokens, GPU- and core-seconds: empty where a row lacks them.",
+    "score_*": "Mean score under this scorer, computed as `accuracy`; empty = bounds or none.",
+    "bound_low_*": "Lower bound of the score under this scorer, where it has no single number.",
+    "bound_high_*": "Upper bound of the score under this scorer.",
+    "n_*": "Samples to which this scorer applies, where it does not apply to all.",
     "truncated_calls": "Model calls that stopped at their output cap.",
     "failed_calls": "Model calls that failed after all retries.",
     "server_cut_calls": "Calls whose prompt the server cut without an error.",

@@ -55,7 +55,7 @@ def _outcomes(frame: pd.DataFrame, table: pd.DataFrame) -> Table:
     rows = []
     for row in row_dicts(table):
         own = counts.loc[tuple(row[k] for k in keys)]
-        line = _line(row) | {"repeats": row["repeats"], "scored": row["n_scored"]}
+        line = _line(row) | {"repeats": _repeats(row), "scored": row["n_scored"]}
         line |= {kind: int(own[kind]) for kind in kinds}
         line |= {
             "calls cut at output cap": _whole(row["truncated_calls"]),
@@ -86,7 +86,10 @@ def _accuracy(table: pd.DataFrame) -> Table:
         if table["pass_at"].notna().any():  # right at least once, right every time
             line |= {"pass@K %": percent(row["pass_at"]), "pass^K %": percent(row["pass_hat"])}
         if len(scorers) > 1:
-            line |= {f"{c.removeprefix('score_')} %": percent(row[c]) for c in scorers}
+            for name in (column.removeprefix("score_") for column in scorers):
+                line[f"{name} %"] = _scorer_text(row, name)
+                if f"n_{name}" in row:  # a scorer that does not apply to all samples
+                    line[f"{name} %, n"] = row[f"n_{name}"]
         of_clusters = {"means of the clusters": means.partition(": ")[2]} if few else {}
         rows.append(head | {"95 % interval": _interval(row) + mark} | of_clusters | line)
         data.append(head | {"95 % interval": _interval(row), "how": _how(row)} | line)
@@ -133,6 +136,25 @@ def score_text(row: Any) -> str:
     if row["as_bounds"]:
         return f"{100 * row['bound_low']:.1f} to {100 * row['bound_high']:.1f}"
     return percent(row["accuracy"])
+
+
+def _scorer_text(row: Any, name: str) -> str:
+    """Return the mean score of a further scorer in percent, or its two bounds."""
+    if _known(row.get(f"bound_low_{name}")):
+        return f"{100 * row[f'bound_low_{name}']:.1f} to {100 * row[f'bound_high_{name}']:.1f}"
+    return percent(row[f"score_{name}"])
+
+
+def _repeats(row: Any) -> int | str:
+    """Return the repeats per sample; a range where samples differ."""
+    least, most = row.get("repeats_least", row["repeats"]), row["repeats"]
+    return most if least == most else f"{least} to {most}"
+
+
+def _mean(row: Any, name: str, label: str, form: Any) -> dict[str, Any]:
+    """Return a column of means, and its number of samples where some lack the value."""
+    line = {label: form(row[f"mean_{name}"])}
+    return line | ({f"{label}, n": row[f"mean_{name}_n"]} if f"mean_{name}_n" in row else {})
 
 
 def _interval(row: Any) -> str:
@@ -218,11 +240,11 @@ def _latency(table: pd.DataFrame) -> Table:
                 f"{label}, p95": _high(row, name, _seconds),
                 f"{label}, max": _seconds(row[f"{name}_max"]),
             }
-        line |= {"calls' own s": _seconds(row["mean_service"])}
-        line |= {"queued s": _seconds(row["mean_queue"])}
+        line |= _mean(row, "service", "calls' own s", _seconds)
+        line |= _mean(row, "queue", "queued s", _seconds)
         if table["mean_first_token"].notna().any():
-            line |= {"first token s": _seconds(row["mean_first_token"])}
-            line |= {"s per token": _seconds(row["mean_token"])}
+            line |= _mean(row, "first_token", "first token s", _seconds)
+            line |= _mean(row, "token", "s per token", _seconds)
         rows.append(_unless_refused(line, row))
     note = (
         "Wall: start to end with that many samples in flight. Critical path: longest chain of "
@@ -236,17 +258,18 @@ def _latency(table: pd.DataFrame) -> Table:
 def _behaviour(table: pd.DataFrame) -> Table:
     rows = []
     for row in row_dicts(table):
-        line = _line(row) | {
-            "calls": one(row["mean_calls"]),
-            "turns": one(row["mean_turns"]),
-            "sub-calls": one(row["mean_sub_calls"]),
+        line = _line(row)
+        line |= _mean(row, "calls", "calls", one) | _mean(row, "turns", "turns", one)
+        line |= _mean(row, "sub_calls", "sub-calls", one) | {
             "with a sub-call": f"{row['recursion']:.0f} of {row['rows']}"
             if _known(row["recursion"])
             else UNKNOWN,
-            "coverage %": percent(row["mean_coverage"]),
-            "re-read": one(row["mean_reread"]),
-            "evidence seen %": percent(row["mean_evidence_seen"]),
-            "error blocks": one(row["mean_error_steps"]),
+        }
+        line |= _mean(row, "coverage", "coverage %", percent)
+        line |= _mean(row, "reread", "re-read", one)
+        line |= _mean(row, "evidence_seen", "evidence seen %", percent)
+        line |= _mean(row, "error_steps", "error blocks", one)
+        line |= {
             "prompt": row["prompt"] or (UNKNOWN if row["imported"] else "none"),
             "isolation": row["isolation"]
             if isinstance(row["isolation"], str)
