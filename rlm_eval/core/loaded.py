@@ -78,8 +78,9 @@ def _file(module: ModuleType | None) -> str | None:
     found = getattr(getattr(module, "__spec__", None), "origin", None)
     if found is None:
         found = getattr(module, "__file__", None)
-    is_source = isinstance(found, str) and found.endswith(".py")
-    return _absolute(found) if is_source else None
+    if not isinstance(found, str) or not found.endswith(".py"):
+        return None
+    return _absolute(found)
 
 
 def _start() -> None:

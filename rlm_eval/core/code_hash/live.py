@@ -78,14 +78,12 @@ def has_namesakes(cls: type) -> bool:
     """Return true where another living class has the name of this one."""
 
     def others() -> list[type]:
-        return [
-            other
-            for base in cls.__bases__
-            if base is not object
-            for other in type.__subclasses__(base)
-            if other is not cls
-            and (other.__module__, other.__qualname__) == (cls.__module__, cls.__qualname__)
-        ]
+        found: list[type] = []
+        for base in cls.__bases__:
+            if base is not object:
+                found += type.__subclasses__(base)
+        own = (cls.__module__, cls.__qualname__)
+        return [o for o in found if o is not cls and (o.__module__, o.__qualname__) == own]
 
     if not others():
         return False
