@@ -145,3 +145,37 @@ def test_a_broken_plug_in_is_one_line_that_names_the_place(
         built()
     assert "\n" not in str(raised.value)
     sys.modules.pop("plug", None)
+
+
+@pytest.mark.parametrize("of_two", ["plug", "plug_helpers"])
+def test_two_modules_of_one_name_are_an_error_that_names_both(of_two, tmp_path, monkeypatch):
+    """The YAML of one folder would run the class of the other."""
+    for folder in ("a", "b"):
+        write(tmp_path / folder / "configs/task" / f"task_{folder}.yaml", "_target_: plug.Mine\n")
+        write(tmp_path / folder / "plug.py", "from plug_helpers import Mine\n")
+        write(tmp_path / folder / "plug_helpers.py", PLUG_IN.format(body="pass"))
+    changed = tmp_path / "b" / f"{of_two}.py"
+    monkeypatch.setenv(config_files.VARIABLE, str(tmp_path / "b/configs"))
+    monkeypatch.chdir(tmp_path / "a")
+    assert len(config_files.user_folders()) == 2, "equal modules do no harm"
+    changed.write_text(f"{changed.read_text()}\nMORE = 1\n")
+    with pytest.raises(ConfigError, match=f"there are two modules {of_two} with different") as told:
+        expand(["task=task_b", "n=1"])
+    for folder in ("a", "b"):
+        assert str(tmp_path / folder / f"{of_two}.py") in str(told.value)
+
+
+def test_a_loaded_module_of_the_same_name_is_one_of_two(tmp_path, monkeypatch):
+    write(tmp_path / "a/plug.py", PLUG_IN.format(body="pass"))
+    write(tmp_path / "b/plug.py", PLUG_IN.format(body="return"))
+    write(tmp_path / "b/configs/task/mine.yaml", "_target_: plug.Mine\n")
+    with monkeypatch.context() as before:
+        before.syspath_prepend(str(tmp_path / "a"))
+        importlib.invalidate_caches()
+        importlib.import_module("plug")
+    try:
+        monkeypatch.chdir(tmp_path / "b")
+        with pytest.raises(ConfigError, match="there are two modules plug with different contents"):
+            expand(["task=mine", "n=1"])
+    finally:
+        sys.modules.pop("plug", None)

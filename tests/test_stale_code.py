@@ -409,7 +409,7 @@ def test_a_hash_of_before_of_the_same_code_is_no_other_code(monkeypatch):
     manifest = {HASHES: now, "config": cell.resolved}
     root = class_hash(cell.resolved["root"]["_target_"])
     with monkeypatch.context() as other:
-        other.setattr("rlm_eval.storage.stale_code.class_hash", lambda *_, **__: "before")
+        other.setattr("rlm_eval.storage.stale_code.running_hash", lambda *_, **__: "before")
         before = code_of_cell(cell)
     assert set(changed({**manifest, HASHES: before}, now)) == set(now)
     monkeypatch.setattr("rlm_eval.core.code_hash._same", lambda: {root: ["before"]})

@@ -10,7 +10,8 @@ folders:
 
 A name refers to one configuration: a file with the same name and other contents in another folder
 is an error, so that a user's file cannot silently replace a shipped one. Python modules next to a
-`configs/` folder can be imported (`_target_: my_tasks.MyTask`).
+`configs/` folder can be imported (`_target_: my_tasks.MyTask`); of two with one name and other
+contents Python would import only one, so that is an error too (`modules`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rlm_eval.config.modules import check_modules
 from rlm_eval.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,10 +54,12 @@ EARLIER_NAMES = Path(__file__).parent / "earlier_names"
 def user_folders() -> list[Path]:
     """The user's configuration folders, as absolute paths, in the order above.
 
-    Raises `ConfigError` where a named folder does not exist, and where a file differs from one with
-    the same name in an earlier folder or in the package.
+    Raises `ConfigError` where a named folder does not exist, where a file differs from one with
+    the same name in an earlier folder or in the package, and where a file names a class of a module
+    of which there are two.
     """
     found = _found()
+    check_modules(found)
     for index, folder in enumerate(found):
         for path in sorted(folder.glob("*/*.yaml")):
             for earlier in (CONFIGS, *found[:index]):

@@ -90,6 +90,7 @@ MOVED = {
 """Module before -> module now, both relative to this package. Add a line when a module moves."""
 
 RENAMED = {
+    "core.code_hash.cache_key": "class_hash",
     "models.endpoint.RemoteServer": "Elsewhere",
     "models.endpoint.ServerHandle": "Host",
     "models.http.http_errors.error_from_response": "fault_of",

@@ -216,7 +216,7 @@ class Runner:
             await self._score_anew(cell, store, whole, lease, everything=stale_code.SCORER in other)
             todo = resume.waiting(store, samples, cell.epochs, self._redo)
             kept = store.attempts.keys() - {(sample.id, epoch) for sample, epoch in todo}
-            if kept and (told := stale_code.check_kept(self.folder, other, todo)):
+            if kept and (told := stale_code.check_kept(self.folder, began, code, todo)):
                 self.progress.note(f"{cell.plan_id}: {told}")
             began = stale_code.rescored(began, code, store, whole)
             progress = self.progress.cell(cell, store, samples, todo)

@@ -1,23 +1,27 @@
 """Detect results of other code: a cell's stored code hashes against today's.
 
 The manifest holds, under `code_hashes`, one hash (`code_hash`) per part of the cell: `task`,
-`scorer`, `method`, and each model slot. `None` = unknown: a class without a source file, or results
-older than the hashes. A changed scorer scores stored answers again; any other changed part means
-that today's code may answer differently: such a cell is named, never continued, and refused by
-suites and `--publish`. Next steps: run it again, raise `VERSION`, or prove with `rlm-eval replay
---accept` that the stored trajectories come out the same, which is then recorded (`code_replays`).
+`scorer`, `method`, and each model slot. `None` = unknown: a class without a source file that uses
+values without a hash, or results older than the hashes. A changed scorer scores stored answers
+again; any other changed part means that today's code may answer differently: such a cell is named,
+never continued, and refused by suites and `--publish`. Next steps: run it again, raise `VERSION`,
+or prove with `rlm-eval replay --accept` that the stored trajectories come out the same, which is
+then recorded (`code_replays`). A cell whose code is unknown is not continued either, unless all of
+its results are older than the hashes.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rlm_eval.core.code_hash import class_hash, same_code, values_hash
+from rlm_eval.core.code_hash import class_hash, live, running_hash, same_code, values_hash
 from rlm_eval.core.errors import ConfigError, RlmEvalError
 from rlm_eval.core.moved import former
 
@@ -30,10 +34,19 @@ REPLAYS = "code_replays"
 SCORER = "scorer"
 _SHOWN = 5
 
+Classes = Mapping[str, type]
+"""Dotted name -> class, of the objects that run."""
 
-def code_of(config: Mapping[str, Any], slots: Iterable[str]) -> dict[str, str | None]:
-    """Return each part's hash of a resolved configuration, `None` = unknown; imports nothing."""
-    return {part: _hash(config, part) for part in ("task", SCORER, "method", *slots)}
+
+def code_of(
+    config: Mapping[str, Any], slots: Iterable[str], running: Classes | None = None
+) -> dict[str, str | None]:
+    """Return each part's hash of a resolved configuration, `None` = unknown; imports nothing.
+
+    The hashes are those of the source files; with `running`, those of the code of this process.
+    Then raises `ConfigError` where a source file was edited after it was loaded.
+    """
+    return {part: _hash(config, part, running) for part in ("task", SCORER, "method", *slots)}
 
 
 class BuiltCell(Protocol):
@@ -44,30 +57,67 @@ class BuiltCell(Protocol):
         """Its composed configuration."""
 
     @property
+    def task(self) -> Any:
+        """Its task."""
+
+    @property
+    def method(self) -> Any:
+        """Its method."""
+
+    @property
     def models(self) -> Mapping[str, Any]:
         """Its models by slot."""
 
 
 def code_of_cell(cell: BuiltCell) -> dict[str, str | None]:
-    """Return the hashes of a built cell."""
-    return code_of(cell.resolved, cell.models)
+    """Return the hashes of the code that runs a built cell.
+
+    Raises `ConfigError` where a source file was edited after it was loaded.
+    """
+    running = dict(_classes([cell.task, cell.method, *cell.models.values()]))
+    return code_of(cell.resolved, cell.models, running)
 
 
-def _hash(config: Mapping[str, Any], part: str) -> str | None:
-    found = _hashes(config, part)
+def _classes(value: Any) -> Iterator[tuple[str, type]]:
+    """Yield the classes of dataclass instances, also of those inside, by dotted name."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield f"{type(value).__module__}.{type(value).__qualname__}", type(value)
+        for field in dataclasses.fields(value):
+            yield from _classes(getattr(value, field.name, None))
+    elif isinstance(value, Mapping):
+        yield from _classes(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _classes(inner)
+
+
+def _class_hash(target: str, only: str, without: str, running: Classes | None) -> str | None:
+    """Return the hash of a class of this name; see `code_of`."""
+    if running is not None:
+        return running_hash(target, running.get(target), only=only, without=without)
+    found = class_hash(target, only=only, without=without)
+    if found is None and (cls := live.named(target)) is not None:
+        with suppress(ConfigError):
+            return running_hash(target, cls, only=only, without=without)
+    return found
+
+
+def _hash(config: Mapping[str, Any], part: str, running: Classes | None) -> str | None:
+    found = _hashes(config, part, running)
     return found[0] if found else None
 
 
-def _hashes(config: Mapping[str, Any], part: str) -> list[str]:
+def _hashes(config: Mapping[str, Any], part: str, running: Classes | None = None) -> list[str]:
     """Return the part's hash, then its earlier hashes of the same code; empty = unknown."""
     only, without = ("score" if part == SCORER else ""), ("score" if part == "task" else "")
     node = config.get("task" if part == SCORER else part) or {}
     if part not in ("task", SCORER, "method") and node.get("same"):
         node = config["root"]
     classes = sorted(_targets(node), key=former)
-    hashes = [class_hash(str(node.get("_target_")), only=only, without=without)]
+    hashes = [_class_hash(str(node.get("_target_")), only, without, running)]
     if not only:
-        hashes += [class_hash(name) for name in classes if name != node.get("_target_")]
+        others = (name for name in classes if name != node.get("_target_"))
+        hashes += [_class_hash(name, "", "", running) for name in others]
     known = [found for found in hashes if found is not None]
     if len(known) < len(hashes):
         return []
@@ -150,15 +200,42 @@ def _of_a_report(parts: Collection[str]) -> str:
     )
 
 
-def check_kept(run: Path, parts: Collection[str], todo: Collection[Any]) -> str | None:
+def check_kept(
+    run: Path,
+    manifest: Mapping[str, Any],
+    now: Mapping[str, str | None],
+    todo: Collection[Any],
+) -> str | None:
     """Return the message for a cell that keeps results of other code; `None` = nothing.
 
-    Raises `ConfigError` where `todo` would continue it: a cell never mixes code.
+    Code that is unknown today, or was when the rest of the cell's code was known, may be other
+    code. Raises `ConfigError` where `todo` would continue such a cell: a cell never mixes code.
     """
-    parts = [part for part in parts if part != SCORER]
-    if parts and todo:
-        raise ConfigError(f"{words(parts, run)}. It is not continued: a cell never mixes code")
-    return words(parts, run) if parts else None
+    if parts := [part for part in changed(manifest, now) if part != SCORER]:
+        told = words(parts, run)
+    elif parts := _unknown(manifest, now):
+        told = (
+            f"it is unknown whether today's code made its results ({', '.join(parts)}): the class "
+            "has no source file and uses values that no hash covers. Define it in a module, or "
+            "give another run folder"
+        )
+    else:
+        return None
+    if todo:
+        raise ConfigError(f"{told}. It is not continued: a cell never mixes code")
+    return told
+
+
+def _unknown(manifest: Mapping[str, Any], now: Mapping[str, str | None]) -> list[str]:
+    """Return the parts whose code is unknown; results older than all hashes do not count."""
+    stored = manifest.get(HASHES) or {}
+    is_older = not any(stored.values())
+    return [
+        part
+        for part, found in now.items()
+        if part != SCORER
+        and (found is None or (part in stored and stored[part] is None and not is_older))
+    ]
 
 
 def rescored(

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 import orjson
 
-from rlm_eval.core.code_hash import class_hash
+from rlm_eval.core.code_hash import cache_key as class_hash  # the hash covers this name
 from rlm_eval.core.errors import ConfigError, NoSamples, RlmEvalError
 from rlm_eval.core.paths import cache_dir, write_atomic
 from rlm_eval.core.tokens import DEFAULT, Tokenizer, get_tokenizer

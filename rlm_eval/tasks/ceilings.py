@@ -25,7 +25,7 @@ import orjson
 from numpy.typing import NDArray
 
 from rlm_eval.core.baseline_kinds import SCHEMA as SCHEMA
-from rlm_eval.core.code_hash import class_hash
+from rlm_eval.core.code_hash import running_hash
 from rlm_eval.core.paths import cache_dir, write_atomic
 from rlm_eval.core.types import Answer, Sample, text_hash
 from rlm_eval.tasks import Task
@@ -104,8 +104,8 @@ def bounded(samples: Iterable[Sample]) -> list[Sample]:
 
 def _cache_path(task: Task, samples: Sequence[Sample]) -> Path | None:
     cls = type(task)
-    code = class_hash(f"{cls.__module__}.{cls.__qualname__}")
-    if code is None:  # a class without a source file: its rules cannot be hashed
+    code = running_hash(f"{cls.__module__}.{cls.__qualname__}", cls)
+    if code is None:  # unknown: its rules cannot be hashed
         return None
     facts = [cls.__qualname__, repr(task), code, _own_code(), [sample.id for sample in samples]]
     return cache_dir() / "baselines" / f"{text_hash(json.dumps(facts))}.json"

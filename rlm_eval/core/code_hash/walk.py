@@ -73,6 +73,8 @@ class Walk:
 
     def __init__(self, top: str, without: str) -> None:
         self.files: set[Path] = set()
+        self.sources: dict[str, Path] = {}
+        """Source file of each module that is followed."""
         self._modules: dict[str, Module | None] = {}
         self._tops = {top, _PACKAGE}
         self._without = without
@@ -148,6 +150,7 @@ class Walk:
         if path is None or not (own or path.resolve().is_relative_to(self._home or "")):
             return None
         self.files.add(path)
+        self.sources[name] = path
         try:
             return parsed(name, path, stamp(path))
         except SyntaxError:
