@@ -26,7 +26,7 @@ def checked(value: Any, path: str) -> Any:
     """
     cls = type(value)
     try:
-        hints = hints_of(cls)
+        hints = hints_of(cls)  # type: ignore[arg-type]  # a class can be hashed
     except (NameError, TypeError, AttributeError):  # names that exist for a type checker alone
         return value
     changed = {}
@@ -60,7 +60,7 @@ def _field(field: dataclasses.Field[Any], hint: Any, old: Any, path: str) -> Any
         return old
     if _is_object(old):
         return checked(old, f"{path}.{field.name}")
-    if _alike(old, _default(field)) or _holds_object(old) or not _is_known(field.name, hint):
+    if _alike(_default(field), old) or _holds_object(old) or not _is_known(field.name, hint):
         return old
     texts: list[str] = []
     new = typed(field.name, hint, _without_notation(plain_number(old), texts), path)

@@ -62,7 +62,7 @@ def _name_mistyped_fields(cls: Any) -> None:
             raise
 
     checked.names_fields = True  # type: ignore[attr-defined]
-    cls.__post_init__ = checked  # type: ignore[attr-defined]
+    setattr(cls, "__post_init__", checked)  # noqa: B010 - a type checker knows no such attribute
 
 
 def _mistyped(value: Any) -> str | None:
