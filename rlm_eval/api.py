@@ -11,7 +11,7 @@ import asyncio
 import contextvars
 import functools
 import threading
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Set
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,9 +28,9 @@ from rlm_eval.records.build import write_records
 from rlm_eval.records.record import FILE
 from rlm_eval.records.record import load_records as load_records_of
 from rlm_eval.runner.execution import (
-    confirmed_above,
+    check_cost,
     contexts_of,
-    expected_cost,
+    open_inputs,
     outcomes,
     update_records,
 )
@@ -39,6 +39,7 @@ from rlm_eval.runner.questions import ask as ask
 from rlm_eval.runner.rollouts import sample as sample
 from rlm_eval.runner.rollouts import solve as solve
 from rlm_eval.runner.runner import Runner
+from rlm_eval.runner.settings import EVALUATE, models_of
 from rlm_eval.storage.cell_store import output_folder
 from rlm_eval.suites.reporting import write_report
 from rlm_eval.tasks import Task
@@ -82,13 +83,13 @@ class Run:
         Returns the headline tables and the file paths as text. Raises `NoRecords` where the run
         directory has no finished sample.
         """
-        place = self.folder / "report" if out is None else Path(out)
+        place = self.folder / "report" if out is None else user_path(out, "out")
         return write_report([self.folder], place, contexts_of(self.cells))
 
 
 async def evaluate(
     task: Task | str,
-    methods: Sequence[Method | str],
+    methods: Iterable[Method | str],
     *,
     root: Model | str | None = None,
     sub: Model | str | None = None,
@@ -107,23 +108,21 @@ async def evaluate(
 
     A cell that cannot be finished does not stop the others; `Run.unfinished` lists it. Raises
     `ConfigError` for bad input, or where the expected cost exceeds `confirm_above` (10) US dollars,
-    before any model call; raises `EndpointUnusable` where a model fails its preflight.
+    before any model call; raises `EndpointUnusable` where a model fails its preflight. Bad input is
+    also a field of an object with another type than its class declares, a missing file of a task,
+    an unknown tokenizer, and a setting without an effect (`shard`, `sweep`, `name`, `results`).
     """
+    EVALUATE.check(settings)
     place = user_path(folder)
     if not isinstance(redo or "", Collection) or not all(isinstance(of, str) for of in redo or ()):
         raise ConfigError(f"redo={redo!r:.80}: give outcomes, as ['truncated'], or 'all'")
     again = outcomes(redo if isinstance(redo, str) else ",".join(redo or ()) or None)
-    slots = {**(models or {}), **{k: v for k, v in (("root", root), ("sub", sub)) if v is not None}}
-    for name in ("name", "results"):
-        if name in settings:
-            raise ConfigError(f"{name}: name the run directory by folder=")
+    slots = models_of(root, sub, models)
     settings |= {"name": place.absolute().name, "results": str(place.parent)}
     configs, cells = await asyncio.to_thread(cells_of, task, methods, slots, **settings)
-    above = confirmed_above(configs[0])
     output_folder(place)
-    cost = await expected_cost(place, cells, again)
-    if cost is not None and not cost.is_within(above):
-        raise ConfigError(f"{cost.text}, over ${above:g}: give confirm_above=... to spend it")
+    await asyncio.to_thread(open_inputs, place, cells)
+    await check_cost(configs[0], place, cells, again)
     runner = Runner(place, cells, sweep_budget(configs[0]), again)
     # Its own task, so that context variables set by the run do not leak into the caller's
     # context.
@@ -139,7 +138,12 @@ def load_records(*folders: str | Path, refresh: bool = False) -> pd.DataFrame:
     `refresh` first rebuilds the records from the journals, with today's prices. Raises
     `RlmEvalError` naming a folder without records.
     """
-    places = [user_path(folder) for folder in folders]
+    if other := [folder for folder in folders if isinstance(folder, list | tuple | Set)]:
+        raise ConfigError(
+            f"load_records: {other[0]!r:.80} is no path; give each folder as an argument of its "
+            "own, as load_records(*folders)"
+        )
+    places = [user_path(folder, "load_records: folder") for folder in folders]
     if refresh:
         for place in places:
             write_records(place)

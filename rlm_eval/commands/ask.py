@@ -23,7 +23,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("files", nargs="+", help="text files")
     parser.add_argument("question", help="the question, in quotes")
     parser.add_argument("overrides", nargs="*", help="overrides as for `rlm-eval run`")
-    given = parser.parse_args(argv)
+    parser.add_argument(
+        "--yes", action="store_true", help="do not ask before spending more than `confirm_above`"
+    )
+    given = parser.parse_intermixed_args(argv)
     # The parser cannot tell where the question is: overrides are recognised by their form.
     words = [*given.files, given.question, *given.overrides]
     overrides: list[str] = []
@@ -38,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
 
     if not any(override.startswith("method=") for override in overrides):
         overrides.insert(0, "method=rlm")
-    done = ask_now(words[-1], words[:-1], overrides, Signals())
+    done = ask_now(words[-1], words[:-1], overrides, Signals(), yes=given.yes)
     for text in done.texts:
         print("(no answer)" if text is None else printable(text))
     print(

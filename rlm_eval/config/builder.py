@@ -137,10 +137,10 @@ def construct(cls: type[Any], values: dict[str, Any], path: str) -> Any:
             raise ConfigError(
                 f"{path}.{key}: unknown key of {cls.__name__}; near: {', '.join(near)}"
             )
-    hints = _hints(cls)  # type: ignore[arg-type]  # a class can be hashed
-    typed = {key: _typed(key, hints[key], value, path) for key, value in values.items()}
+    hints = hints_of(cls)  # type: ignore[arg-type]  # a class can be hashed
+    found = {key: typed(key, hints[key], value, path) for key, value in values.items()}
     try:
-        return cls(**typed)
+        return cls(**found)
     except RlmEvalError:
         raise
     except (ValueError, TypeError) as error:
@@ -153,7 +153,8 @@ _PLAIN = (bool, float, int, str)
 
 
 @functools.lru_cache(maxsize=1000)
-def _hints(cls: type[Any]) -> dict[str, Any]:
+def hints_of(cls: type[Any]) -> dict[str, Any]:
+    """Field -> its declared type. Raises `NameError` for a name that cannot be resolved."""
     return typing.get_type_hints(cls)
 
 
@@ -165,13 +166,16 @@ def _as_it_is(hint: Any) -> tuple[type, ...]:
 
 
 @functools.lru_cache(maxsize=1000)
-def _schema(key: str, hint: Any) -> type:
+def field_schema(key: str, hint: Any) -> type:
     """A dataclass with one field, against which OmegaConf checks a value."""
     return dataclasses.make_dataclass("Field", [(key, hint)])
 
 
-def _typed(key: str, hint: Any, value: Any, path: str) -> Any:
-    """Convert `value` to the field's type: nested dataclasses here, other types by OmegaConf."""
+def typed(key: str, hint: Any, value: Any, path: str) -> Any:
+    """Convert `value` to the field's type: nested dataclasses here, other types by OmegaConf.
+
+    Raises `ConfigError` with the full key path where it cannot be converted.
+    """
     if isinstance(value, dict) and "_target_" in value:
         return _build(dict(value), f"{path}.{key}")
     if isinstance(value, dict) and dataclasses.is_dataclass(hint):
@@ -180,7 +184,7 @@ def _typed(key: str, hint: Any, value: Any, path: str) -> Any:
     if type(value) in _as_it_is(hint) and value != "???":
         return value  # the common case
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(_schema(key, hint)), {key: value})
+        merged = OmegaConf.merge(OmegaConf.structured(field_schema(key, hint)), {key: value})
         return getattr(OmegaConf.to_object(merged), key)
     except OmegaConfBaseException as error:
         full_key = getattr(error, "full_key", None) or key

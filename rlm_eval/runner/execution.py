@@ -122,6 +122,35 @@ def weak_designs(folder: Path, cells: Sequence[Cell], tests: int | None = None) 
     return [design.warning() for design in designs_of(real, tests) if design.shows_little]
 
 
+def open_inputs(folder: Path, cells: Sequence[Cell]) -> None:
+    """Draw the first sample of every unfinished cell's task: its file and its tokenizer exist.
+
+    Raises `ConfigError` for bad input. Any other failure, such as a hub that cannot be reached or
+    a fault of a user's class, is left to the run, which reports it with its cell.
+    """
+    tried: list[object] = []
+    for cell in _open_cells(folder, cells):
+        if any(task is cell.task for task in tried):
+            continue
+        tried.append(cell.task)
+        try:
+            next(iter(cell.task.samples()), None)
+        except ConfigError:
+            raise
+        except (Exception, SystemExit):  # noqa: BLE001, S112 - the run reports it
+            continue
+
+
+async def check_cost(
+    config: DictConfig, folder: Path, cells: Sequence[Cell], redo: Sequence[Outcome] = ()
+) -> None:
+    """Raise `ConfigError` where the expected cost is above `confirm_above` of `config`."""
+    above = confirmed_above(config)
+    cost = await expected_cost(folder, cells, redo)
+    if cost is not None and not cost.is_within(above):
+        raise ConfigError(f"{cost.text}, over ${above:g}: give confirm_above=... to spend it")
+
+
 def confirmed_above(config: DictConfig) -> float:
     """Return `confirm_above` of the configuration, in US dollars.
 
@@ -156,13 +185,27 @@ def confirm(
     """
     for warning in weak_designs(folder, cells, tests):
         warn(warning)
+    confirm_cost(folder, cells, above, yes=yes, ask=ask, redo=redo)
+
+
+def confirm_cost(
+    folder: Path,
+    cells: Sequence[Cell],
+    above: float,
+    *,
+    yes: bool,
+    ask: bool = True,
+    redo: Sequence[Outcome] = (),
+    details: str = " (details: `rlm-eval estimate`)",
+) -> None:
+    """Ask before spending more than `above` US dollars: `confirm` without its warnings."""
     if yes or (cost := asyncio.run(expected_cost(folder, cells, redo))) is None:
         return
     if cost.is_within(above):
         if cost.unpriced:
             say(cost.text)
         return
-    told = f"{cost.text} (details: `rlm-eval estimate`), over ${above:g}"
+    told = f"{cost.text}{details}, over ${above:g}"
     if not (ask and sys.stdin.isatty()):
         raise ConfigError(f"{told}: {'add --yes, or ' if ask else ''}raise confirm_above")
     try:

@@ -10,11 +10,10 @@ come from a composed configuration (`grid`), in which objects replace nodes.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Set
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -26,13 +25,14 @@ from omegaconf.errors import OmegaConfBaseException
 from rlm_eval.config.builder import build, parse_length
 from rlm_eval.config.cell import Cell, build_cell, build_task
 from rlm_eval.config.environment import settle
-from rlm_eval.config.files import CONFIGS
+from rlm_eval.config.given import checked, plain_number
 from rlm_eval.config.grid import expand
 from rlm_eval.config.shape import check_fields, check_shape
 from rlm_eval.core.errors import ConfigError
 from rlm_eval.core.secrets import SECRETS
 from rlm_eval.methods import Method
 from rlm_eval.models import Model
+from rlm_eval.runner.settings import EVALUATE
 from rlm_eval.suites.schema import SLOTS, hydra_value
 from rlm_eval.tasks import Task, default_n
 
@@ -78,6 +78,8 @@ def task(name: str, /, **settings: Any) -> Task:
 
 def _composed(group: str, name: str, key: str, settings: Mapping[str, Any]) -> DictConfig:
     """Compose a configuration with this choice and these fields in the node under `key`."""
+    if not isinstance(name, str):
+        raise ConfigError(f"{key}: {name!r:.80} is no name; give the name of a YAML file as a text")
     plain = {k: v for k, v in settings.items() if not isinstance(node_of(v), dict)}
     overrides = [f"{key}.{field}={hydra_value(node_of(value))}" for field, value in plain.items()]
     (config,) = expand([f"{group}={hydra_value(name)}", *overrides])
@@ -94,7 +96,7 @@ def _composed(group: str, name: str, key: str, settings: Mapping[str, Any]) -> D
 
 def cells_of(
     task: Task | str,
-    methods: Sequence[Method | str],
+    methods: Iterable[Method | str],
     models: Mapping[str, Model | str],
     **settings: Any,
 ) -> tuple[list[DictConfig], list[Cell]]:
@@ -102,31 +104,44 @@ def cells_of(
 
     `settings` are the values of `configs/run.yaml`: `n`, `length`, `epochs`, `limits={"calls": 9}`,
     ... Those that are fields of the task are set there; the others keep the command line's
-    defaults. Makes no model call. Raises `ConfigError`.
+    defaults. Objects are checked field by field (`config.given`). Makes no model call. Raises
+    `ConfigError`.
     """
-    if isinstance(methods, str) or not isinstance(methods, Sequence):
-        methods = [methods]
-    if not methods:
-        raise ConfigError("methods: name at least one")
-    _check_settings(settings)
+    listed = _listed(methods)
+    EVALUATE.check(name for name in settings if name not in ("name", "results"))
+    settings = {name: plain_number(value) for name, value in settings.items()}
     for slot in models:
         if slot not in SLOTS:
             raise ConfigError(f"models: {slot!r} is no slot; the slots are {', '.join(SLOTS)}")
+    # The same model in two slots stays one object: it has one client.
+    whole: dict[int, Any] = {}
+    for key, value in [("task", task), *(("method", m) for m in listed), *models.items()]:
+        if _is_object(value) and id(value) not in whole:
+            whole[id(value)] = checked(value, key)
+    task, listed = whole.get(id(task), task), [whole.get(id(m), m) for m in listed]
+    models = {slot: whole.get(id(m), m) for slot, m in models.items()}
     composed = functools.cache(lambda overrides: expand(overrides)[0])
-    found = [_cell(task, one, models, settings, composed) for one in methods]
+    found = [_cell(task, one, models, settings, composed) for one in listed]
     ids = [cell.id for _, cell in found]
     if twice := [cell_id for cell_id in ids if ids.count(cell_id) > 1]:
         raise ConfigError(f"methods: two of them are the same cell, {twice[0]}")
     return [config for config, _ in found], [cell for _, cell in found]
 
 
-def _check_settings(settings: Mapping[str, Any]) -> None:
-    written: Any = OmegaConf.load(CONFIGS / "run.yaml")
-    known = [str(key) for key in written if key != "defaults"]
-    for name in settings:
-        if name not in known or name in ("sweep", "shard"):
-            near = difflib.get_close_matches(name, known, 3) or known
-            raise ConfigError(f"{name}: no setting of a run; near: {', '.join(near)}")
+def _listed(methods: Any) -> list[Any]:
+    """Return the methods in order; one method alone counts as a list of it."""
+    if isinstance(methods, Mapping | Set):
+        why = "has no order" if isinstance(methods, Set) else "yields its keys"
+        raise ConfigError(f"methods: a {type(methods).__name__} {why}; give a list of methods")
+    one = isinstance(methods, str) or _is_object(methods) or not isinstance(methods, Iterable)
+    found = [methods] if one else list(methods)
+    if not found:
+        raise ConfigError("methods: name at least one")
+    return found
+
+
+def _is_object(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
 def _cell(
@@ -145,7 +160,7 @@ def _cell(
         if not isinstance(value, str)
     }
     for key, value in given.items():
-        if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        if not _is_object(value):
             raise ConfigError(f"{key}: {value!r} is no instance of a dataclass, nor a YAML's name")
     if not isinstance(task, str):
         given["task"], values = _task_and_values(task, settings)
@@ -161,7 +176,7 @@ def _cell(
     for key, value in given.items():
         same = key in SLOTS and key != "root" and value is root
         with open_dict(config):
-            config[key] = {"same": True} if same else _written(node_of(value))
+            config[key] = {"same": True} if same else described(value)
     cell = build_cell(config, given)
     if "root" in cell.method.slots and "root" not in models:
         raise ConfigError(f"root: {cell.method.name} needs a model; give root=model('NAME')")
@@ -196,6 +211,7 @@ def _task_and_values(task: Task, settings: Mapping[str, Any]) -> tuple[Task, dic
         )
     except (ValueError, TypeError) as error:
         raise ConfigError(f"task: {error}") from error
+    changed = checked(changed, "task")
     values = {key: getattr(changed, key) for key in _OF_TASKS if key in own}
     values.setdefault("n", wanted.get("n") or default_n(changed))
     if not values.get("length"):  # a task of fixed size: any length
@@ -215,9 +231,15 @@ def node_of(value: Any) -> Any:
         return [node_of(inner) for inner in value]
     if isinstance(value, Enum):
         return value.value
+    value = plain_number(value)
     if value is None or isinstance(value, str | int | float | bool):
         return value
     return str(value) if isinstance(value, Path) else repr(value)
+
+
+def described(value: Any) -> Any:
+    """Convert an object to the node that describes it in a configuration."""
+    return _written(node_of(value))
 
 
 def _written(value: Any) -> Any:
@@ -239,6 +261,16 @@ def _written(value: Any) -> Any:
     )
 
 
-def user_path(path: str | Path) -> Path:
-    """Return a user's path with `~` expanded."""
-    return Path(path).expanduser()
+def user_path(path: str | Path, where: str = "folder") -> Path:
+    """Return a user's path with `~` expanded.
+
+    Raises `ConfigError` for what is no path, and for an empty one: it would be the working
+    directory.
+    """
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(text, str) or not text.strip() or "\0" in text:
+        raise ConfigError(f"{where}={path!r:.80}: give one path, as 'runs/demo'")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # no such user
+        raise ConfigError(f"{where}={path!r:.80}: {error}") from error

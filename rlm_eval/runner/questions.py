@@ -24,10 +24,17 @@ from rlm_eval.core.types import Outcome
 from rlm_eval.methods import Method
 from rlm_eval.models import Model
 from rlm_eval.records.build import rows
-from rlm_eval.runner.execution import update_records
+from rlm_eval.runner.execution import (
+    check_cost,
+    confirm_cost,
+    confirmed_above,
+    open_inputs,
+    update_records,
+)
 from rlm_eval.runner.inputs import paths_of, question_of, texts_of
-from rlm_eval.runner.objects import cells_of, node_of, user_path
+from rlm_eval.runner.objects import cells_of, described, user_path
 from rlm_eval.runner.runner import Runner
+from rlm_eval.runner.settings import ASK, check_question_overrides, models_of
 from rlm_eval.storage.cell_store import CellStore, RolloutResult
 from rlm_eval.storage.spend import spent
 from rlm_eval.tasks.files import Files
@@ -37,12 +44,6 @@ if TYPE_CHECKING:
 
     from rlm_eval.runner.signals import Signals
     from rlm_eval.tasks import Task
-
-_FIXED = {
-    "n": "one question is one sample; epochs=N repeats it",
-    "name": "name the run directory by folder=",
-}
-"""Settings of a run that a question determines itself, and what to give instead."""
 
 
 @dataclass(frozen=True)
@@ -98,42 +99,66 @@ async def ask(
 ) -> Asked:
     """Answer `question` over `files` and `texts`, by any method and models.
 
-    A name in place of an object names a YAML file. `settings` are those of `configs/run.yaml`.
-    The run directory is `folder`, by default `results/runs/ask-...`, named after the question; the
-    same question is replayed from its journal.
+    A name in place of an object names a YAML file. `settings` are those of `configs/run.yaml` that
+    apply to one question: `epochs`, `tokenizer`, `max_samples`, `limits`, `cell_budget`, `budget`,
+    `repl`, `confirm_above`, and `results` in place of `folder`. The run directory is `folder`, by
+    default `results/runs/ask-...`, named after the question; the same question is replayed from
+    its journal.
 
-    Raises `ConfigError` for bad input, and `RlmEvalError` if the models could not be called.
+    Raises `ConfigError` for bad input and for any other setting, or where the expected cost exceeds
+    `confirm_above` (10) US dollars, before any model call; `RlmEvalError` if the models could not
+    be called.
     """
-    for name, why in _FIXED.items():
-        if name in settings:
-            raise ConfigError(f"ask: {name}: {why}")
-    given = {"root": root, "sub": sub, **(models or {})}
-    slots = {slot: model for slot, model in given.items() if model is not None}
+    ASK.check(settings)
+    if folder is not None and "results" in settings:
+        raise ConfigError("ask: results: folder= names the whole run directory; give one of them")
+    place = None if folder is None else user_path(folder)
+    if "results" in settings:
+        settings["results"] = str(user_path(settings["results"], "results"))
+    slots = models_of(root, sub, models)
     paths = paths_of([files] if isinstance(files, str | Path) else files, "ask: files")
     documents = texts_of([texts] if isinstance(texts, str) else texts, "ask: texts")
     question = question_of(question, "ask")
     task = _task(question, paths, documents, str(settings.pop("tokenizer", Files.tokenizer)))
     unscored = cast("Task", task)  # it has no gold
     configs, cells = await asyncio.to_thread(cells_of, unscored, [method], slots, n=1, **settings)
-    place = None if folder is None else user_path(folder)
-    return await _ask(configs[0], cells[0], place)
+    config, cell = configs[0], cells[0]
+    place = place or _folder(config, cell)
+    await asyncio.to_thread(open_inputs, place, cells)
+    await check_cost(config, place, cells)
+    return await _ask(config, cell, place)
 
 
 def ask_now(
-    question: str, files: Sequence[str | Path], overrides: Sequence[str], signals: Signals | None
+    question: str,
+    files: Sequence[str | Path],
+    overrides: Sequence[str],
+    signals: Signals | None,
+    *,
+    yes: bool = False,
 ) -> Asked:
     """Run `ask` with the overrides of `rlm-eval run`, in a new event loop.
 
-    Also raises `EndedBySignal`.
+    Asks first where the expected cost exceeds `confirm_above`, unless `yes`; raises `ConfigError`
+    where nobody can answer, and for an override without an effect. Also raises `EndedBySignal`.
     """
+    check_question_overrides(overrides)
     configs = expand(list(overrides))
     if len(configs) != 1:
         raise ConfigError(f"ask answers one question by one method; these are {len(configs)} cells")
     task = _task(question, files, (), str(configs[0].tokenizer))
-    config = merged(configs[0], {"task": node_of(task), "n": 1})
+    config = merged(configs[0], {"task": described(task), "n": 1})
     is_named = any(override.startswith("name=") for override in overrides)
-    place = run_folder(config) if is_named else None
-    return asyncio.run(_ask(config, build_cell(config, {"task": task}), place, signals))
+    cell = build_cell(config, {"task": task})
+    place = run_folder(config) if is_named else _folder(config, cell)
+    open_inputs(place, [cell])
+    confirm_cost(place, [cell], confirmed_above(config), yes=yes, details="")
+    return asyncio.run(_ask(config, cell, place, signals))
+
+
+def _folder(config: DictConfig, cell: Cell) -> Path:
+    """Return the run directory of a question without a name of its own."""
+    return Path(config.results) / f"ask-{cell.identity[:8]}"
 
 
 def _task(
@@ -148,10 +173,8 @@ def _task(
 
 
 async def _ask(
-    config: DictConfig, cell: Cell, folder: Path | None, signals: Signals | None = None
+    config: DictConfig, cell: Cell, folder: Path, signals: Signals | None = None
 ) -> Asked:
-    if folder is None:
-        folder = Path(config.results) / f"ask-{cell.identity[:8]}"
     runner = Runner(folder, [cell], sweep_budget(config), signals=signals)
     try:
         ended = await asyncio.create_task(runner.run())

@@ -38,6 +38,7 @@ from rlm_eval.runner.inputs import question_of, texts_of
 from rlm_eval.runner.objects import cells_of
 from rlm_eval.runner.resources import endpoint
 from rlm_eval.runner.rollout import run_rollout
+from rlm_eval.runner.settings import SOLVE, models_of
 from rlm_eval.session.session import Endpoint, Session
 from rlm_eval.storage.journal import Journal
 from rlm_eval.storage.prompt_slices import SourceIndex
@@ -110,15 +111,15 @@ async def solve(
 
     A name in place of an object names a YAML file. `sub` defaults to the root model; `models` fills
     further slots. `settings` are those of `configs/run.yaml` that apply to a sample:
-    `limits={"calls": 50}`, `repl={"isolation": "best"}`.
+    `limits={"calls": 50}`, `repl={"isolation": "best"}`. No cost is estimated: `limits` bounds it.
 
-    Failures of the sample become its outcome. Raises `ConfigError` for bad input,
-    `EndpointUnusable` if a model cannot answer at all.
+    Failures of the sample become its outcome. Raises `ConfigError` for bad input and for any other
+    setting, such as `budget`; `EndpointUnusable` if a model cannot answer at all.
     """
     if not isinstance(sample, Sample):
         raise ConfigError(f"sample: {sample!r:.80} is no `Sample`; rl.sample() makes one")
-    given = {"root": root, "sub": sub, **(models or {})}
-    slots = {slot: model for slot, model in given.items() if model is not None}
+    SOLVE.check(settings)
+    slots = models_of(root, sub, models)
     _, (cell,) = await asyncio.to_thread(
         cells_of, task or cast(Task, Unscored()), [method], slots, **settings
     )

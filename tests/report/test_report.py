@@ -368,7 +368,7 @@ def test_comparison_text() -> None:
     assert comparison.compare_text(records, "rlm", "0.1").endswith("higher")
     with pytest.raises(RlmEvalError, match="near: rlm"):
         comparison.compare_text(records, "rlmm", "rag")
-    with pytest.raises(RlmEvalError, match="same results; name two"):
+    with pytest.raises(RlmEvalError, match="name two sides without common results"):
         comparison.compare_text(records, "rlm", "rlm")
     assert comparison.select(summary.prepare(records), "rlm:model-a")["method"].eq("rlm").all()
 

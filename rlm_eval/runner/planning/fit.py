@@ -47,6 +47,6 @@ def misfit(cell: Cell, sample: Sample) -> str | None:
 def _first(task: Task) -> Sample | None:
     try:
         found = next(iter(task.samples()), None)
-    except Exception:  # noqa: BLE001 - the task's own cells report it, with a traceback
+    except (Exception, SystemExit):  # noqa: BLE001 - its cells report it, with a traceback
         return None
     return found if isinstance(found, Sample) else None
