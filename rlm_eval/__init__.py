@@ -14,8 +14,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from rlm_eval.core import loaded as _loaded  # noqa: F401 - before a user's modules are imported
-
 if TYPE_CHECKING:
     from rlm_eval import methods as methods
     from rlm_eval import tasks as tasks
