@@ -49,21 +49,29 @@ def test_what_a_killed_process_left_is_drawn_here(
     assert all(path.is_file() for path in saved.paths)
 
 
-def test_this_process_takes_from_the_back_what_no_other_has_taken(tmp_path: Path) -> None:
+def test_this_process_takes_the_first_that_no_other_has_taken(tmp_path: Path) -> None:
     other: Future[dict[int, str]] = Future()
     (tmp_path / "0").touch()
     here: list[int] = []
 
     def draw_here(number: int) -> str:
         here.append(number)
-        if number == 3:  # meanwhile the other process takes its second task
-            (tmp_path / "1").touch()
-            other.set_result({0: "other 0", 1: "other 1"})
+        if number == 1:  # meanwhile the other process takes its second task
+            (tmp_path / "2").touch()
+            other.set_result({0: "other 0", 2: "other 2"})
         return f"here {number}"
 
     found = beside.Shared(tmp_path, 4, [other]).results(draw_here)
-    assert found == ["other 0", "other 1", "here 2", "here 3"]
-    assert here == [3, 2]
+    assert found == ["other 0", "here 1", "other 2", "here 3"]
+    assert here == [1, 3]
+
+
+def test_the_figures_that_take_longest_are_drawn_first_and_listed_in_order(tmp_path: Path) -> None:
+    names = ["length_panels", "pareto", "position_by_length", "run_times"]
+    drawings = [(name, name, lambda: None) for name in names]
+    assert [name for name, *_ in draw._longest_first(drawings)] == [
+        "position_by_length", "length_panels", "pareto", "run_times",
+    ]  # fmt: skip
 
 
 def test_what_a_killed_process_had_taken_is_made_here(tmp_path: Path) -> None:

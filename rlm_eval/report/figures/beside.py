@@ -1,9 +1,9 @@
 """Processes that work beside this one, and the division of lines and figures among them.
 
 The processes start before there is anything to draw: they import matplotlib while this process
-reads the records. They take tasks from the front; this one takes from the back whatever no other
-has taken when it has nothing else to do. A file per task says that it is taken: the pool's own
-queue gives each process a task in advance, for which this one would wait.
+reads the records. They take tasks in order; this one takes what no other has taken when it has
+nothing else to do. A file per task says that it is taken: the pool's own queue gives each process a
+task in advance, for which this one would wait.
 """
 
 from __future__ import annotations
@@ -118,10 +118,10 @@ class Shared(Generic[T]):
     def results(self, here: Callable[[int], T]) -> list[T]:
         """Return all results in order; call `here(n)` for those that no other process has taken.
 
-        From the last one backwards: processes begin with the first. `here(n)` also replaces what a
-        killed process (out of memory) has left.
+        All take the first that is left, so the longest tasks should come first. `here(n)` also
+        replaces what a killed process (out of memory) has left.
         """
-        made = {n: here(n) for n in reversed(range(self.count)) if _takes(self.taken, n)}
+        made = {n: here(n) for n in range(self.count) if _takes(self.taken, n)}
         for future in self.begun:
             with contextlib.suppress(BrokenProcessPool):
                 made |= future.result()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Drawing = tuple[str, str, Callable[[], "panels.Plot"]]
 """(file name, title, function that draws)."""
 
+_LONGEST = ("position_by_length", "length_panels", "behaviour")
+"""Figures that usually take longest, and their order."""
 FEW = 3
 """If every cell has fewer samples than this, only the panels against length are drawn."""
 
@@ -78,8 +80,15 @@ def draw(
     chosen = list(_chosen(frame, table, comparisons, published))
     if beside is None:
         return lambda: [_save(work, one) for one in chosen]
+    ordered = _longest_first(chosen)
     shared = beside.share(_numbered, work, len(chosen))
-    return lambda: shared.results(lambda number: _save(work, chosen[number]))
+
+    def drawn() -> list[style.Saved]:
+        saved = shared.results(lambda number: _save(work, ordered[number]))
+        by_name = {one.name: one for one in saved}
+        return [by_name[name] for name, *_ in chosen]
+
+    return drawn
 
 
 def numbers(
@@ -105,8 +114,13 @@ def _numbered(work: Work, number: int) -> style.Saved:
 
 @functools.lru_cache(1)
 def _listed(work: Work) -> list[Drawing]:
-    """Return the figures of a process's input, which it reads once."""
-    return list(_chosen(work.frame, work.table, work.comparisons, work.published))
+    """Return the figures of a process's input, which it reads once, longest first."""
+    return _longest_first(_chosen(work.frame, work.table, work.comparisons, work.published))
+
+
+def _longest_first(drawings: Iterable[Drawing]) -> list[Drawing]:
+    """Order figures by the time that they usually take: a short one last keeps all busy."""
+    return sorted(drawings, key=lambda one: _LONGEST.index(one[0]) if one[0] in _LONGEST else 9)
 
 
 def _save(work: Work, drawing: Drawing) -> style.Saved:
