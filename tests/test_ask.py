@@ -1,6 +1,7 @@
 """`rlm-eval ask`: the answer on stdout, an ordinary run directory behind it, errors that help."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -100,3 +101,17 @@ def test_bad_input_is_one_clear_error(results, tmp_path, capsys):
         main(["ask", "only words", "method=rlm"])
     with pytest.raises(rl.RlmEvalError, match="name at least one file"):
         rl.ask_sync("What?", root="scripted")
+
+
+@pytest.mark.parametrize("question", ["What is ${x}?", "Is \\\\${y} $z or ${oc.env:HOME}?"])
+def test_a_question_may_hold_what_looks_like_an_interpolation(question, results, tmp_path):
+    (tmp_path / "a.txt").write_text("The number for a-b is: ${n}.")
+    assert main(["ask", str(tmp_path / "a.txt"), question, "method=long_context", *results]) == 0
+    answer = rl.ask_sync(question, files=[tmp_path / "a.txt"], **own(tmp_path))
+    assert answer.calls == 1
+    stored = [
+        json.loads(line)["question"]
+        for path in (tmp_path / "runs").glob("*/cells/*/samples.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    assert stored == [question, question]

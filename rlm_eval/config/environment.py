@@ -75,6 +75,11 @@ def unset_variables_allowed() -> Iterator[None]:
         _stand_in.reset(token)
 
 
+def escaped(text: str) -> str:
+    """Escape `${`, and backslashes before it: a question or a prompt may hold them."""
+    return re.sub(r"(\\*)\$\{", lambda found: f"{found[1] * 2}\\${{", text)
+
+
 def settle(config: DictConfig | ListConfig) -> list[str]:
     """Resolve `config` in place, except where that would insert a secret from the environment.
 
@@ -113,9 +118,9 @@ def _settle(node: DictConfig | ListConfig, path: str, raw: Any, missing: list[st
                         SECRETS.publish(text)
                 elif read and _are_secrets(read, value, declared=declared):
                     continue
-                node[key] = value
-            elif isinstance(literal := node[key], str):
-                _refuse_literal(where, literal, declared=declared)
+                node[key] = escaped(value) if isinstance(value, str) else value
+            elif isinstance(plain := node[key], str):
+                _refuse_literal(where, plain, declared=declared)
         value = node[key]
         if isinstance(value, DictConfig | ListConfig):
             inner = OmegaConf.to_container(value) if isinstance(written, str) else written

@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rlm_eval.config.builder import build, parse_length
 from rlm_eval.config.cell import Cell, build_cell, build_task
-from rlm_eval.config.environment import settle
+from rlm_eval.config.environment import escaped, settle
 from rlm_eval.config.given import checked, plain_number
 from rlm_eval.config.grid import expand
 from rlm_eval.config.shape import check_fields, check_shape
@@ -253,9 +253,9 @@ def _written(value: Any) -> Any:
         return [_written(inner) for inner in value]
     if not isinstance(value, str):
         return value
-    escaped = value.replace("${", "\\${")
-    if (redacted := SECRETS.text(escaped)) == escaped:
-        return escaped
+    written = escaped(value)
+    if (redacted := SECRETS.text(written)) == written:
+        return written
     return _NAMED.sub(
         lambda found: f"${{oc.env:{found[1]}}}" if found[1] in os.environ else found[0], redacted
     )
