@@ -11,7 +11,7 @@ A value of a map is the place to read:
 
 and in the braces: `match` (its first group, or the whole match), `as` (int, float, text, literal,
 json), `split` (a text into a list), `values` (a table, `other` for the rest, `null` for a value
-that says nothing), `add` (the sum of several fields), `text` (several fields as one text),
+that is unknown), `add` (the sum of several fields), `text` (several fields as one text),
 `subtract`, `divide`, `zero: unknown` (a 0 means "not recorded"), `when` (only for rows in which
 these fields have these values; `~` marks a regular expression). A missing value is unknown, never
 0. So is a value that `values` does not list; the import counts those, and refuses one of `outcome`.

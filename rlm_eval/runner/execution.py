@@ -29,6 +29,7 @@ from rlm_eval.core.types import Outcome
 from rlm_eval.records.build import write_records
 from rlm_eval.records.record import FILE
 from rlm_eval.runner.planning.estimate import expected
+from rlm_eval.runner.planning.fit import first_sample
 from rlm_eval.runner.planning.power import designs_of
 from rlm_eval.runner.runner import Runner
 from rlm_eval.runner.signals import Signals
@@ -133,12 +134,7 @@ def open_inputs(folder: Path, cells: Sequence[Cell]) -> None:
         if any(task is cell.task for task in tried):
             continue
         tried.append(cell.task)
-        try:
-            next(iter(cell.task.samples()), None)
-        except ConfigError:
-            raise
-        except (Exception, SystemExit):  # noqa: BLE001, S112 - the run reports it
-            continue
+        first_sample(cell.task)
 
 
 async def check_cost(

@@ -37,7 +37,7 @@ from rlm_eval.repl import HostFunction, Repl, ReplPool
 from rlm_eval.session.calls import cancelled, check_call, checked, failed, finished, unrepaired
 from rlm_eval.session.prompt_check import PromptCheck
 from rlm_eval.session.request_key import request_hash, seeded, sendable
-from rlm_eval.session.window_check import refuse_overflow
+from rlm_eval.session.window_check import check_window
 from rlm_eval.storage.journal import Journal, StoredReplies, stored_call
 from rlm_eval.storage.prompt_slices import SourceIndex
 
@@ -317,7 +317,7 @@ class Session:
     ) -> Call:
         self._journal.check()
         self._start_clock()
-        await refuse_overflow(endpoint.name, endpoint.window, messages, draft, self.count_tokens)
+        await check_window(endpoint.name, endpoint.window, messages, draft, self.count_tokens)
         # Before the reservation: a call cancelled here must leave no reservation.
         expected = None if endpoint.check is None else await endpoint.check.expect(messages)
         charge = await reserve(

@@ -17,7 +17,7 @@ _OFF_LOOP_CHARS = 20_000  # longer texts are measured in a thread
 _CERTAIN = 2.0  # a bound of this many windows is an overflow under any tokenizer
 
 
-async def refuse_overflow(
+async def check_window(
     model: str,
     window: int | None,
     messages: Sequence[Message],

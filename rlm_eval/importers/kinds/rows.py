@@ -19,7 +19,7 @@ from rlm_eval.importers.tables import raw_rows
 from rlm_eval.importers.values import Place, number, value_of, with_borrowed
 
 _MOST = 10
-"""Number of values that the user is told."""
+"""Maximum number of values that a message names."""
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 
 

@@ -8,7 +8,7 @@ choices (rejected with a clear message).
 
 A request that the engine gives up before its reply, as on a time-out of its client, is a failed
 call: our own waits (back-off, an endpoint that is gone, queues) happen within one request of the
-engine, so its time-out says nothing about the model.
+engine, so its time-out is no fault of the model.
 """
 
 from __future__ import annotations

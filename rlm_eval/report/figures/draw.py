@@ -120,7 +120,8 @@ def _listed(work: Work) -> list[Drawing]:
 
 def _longest_first(drawings: Iterable[Drawing]) -> list[Drawing]:
     """Order figures by the time that they usually take: a short one last keeps all busy."""
-    return sorted(drawings, key=lambda one: _LONGEST.index(one[0]) if one[0] in _LONGEST else 9)
+    rank = {name: place for place, name in enumerate(_LONGEST)}
+    return sorted(drawings, key=lambda one: rank.get(one[0], len(rank)))
 
 
 def _save(work: Work, drawing: Drawing) -> style.Saved:

@@ -167,29 +167,23 @@ def _endings(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
         )
 
 
+_NOTES = {
+    "note_empty_retrieval": "the search found no chunk, and the model answered without any "
+    "context.",
+    "note_budget_too_small": "the best chunk exceeds method.token_budget; the model read only its "
+    "beginning.",
+    "note_no_word_found": "no word of the question stands in the text; the model was shown its "
+    "first passages.",
+}
+"""Column of a note -> what is true of the samples that have it."""
+
+
 def _found_nothing(frame: pd.DataFrame) -> Iterator[str]:
     """Yield counts of searches without a result, and of samples answered without their result."""
-    if "note_empty_retrieval" in frame:
-        empty = frame[frame["note_empty_retrieval"].eq(True)]
-        for method, rows in empty.groupby("method"):
-            yield (
-                f"{method}: for {len(rows)} samples the search found no chunk, and the model "
-                "answered without any context."
-            )
-    if "note_budget_too_small" in frame:
-        short = frame[frame["note_budget_too_small"].eq(True)]
-        for method, rows in short.groupby("method"):
-            yield (
-                f"{method}: for {len(rows)} samples the best chunk exceeds method.token_budget; "
-                "the model read only its beginning."
-            )
-    if "note_no_word_found" in frame:
-        blind = frame[frame["note_no_word_found"].eq(True)]
-        for method, rows in blind.groupby("method"):
-            yield (
-                f"{method}: for {len(rows)} samples no word of the question stands in the text; "
-                "the model was shown its first passages."
-            )
+    for note, what in _NOTES.items():
+        if note in frame:
+            for method, rows in frame[frame[note].eq(True)].groupby("method"):
+                yield f"{method}: for {len(rows)} samples {what}"
     if "note_empty_searches" in frame:
         searching = frame[frame["note_empty_searches"].notna()]
         for method, rows in searching.groupby("method"):

@@ -375,9 +375,8 @@ def _unpriced(cell: Cell) -> tuple[str, ...]:
 @asynccontextmanager
 async def _scripted(slot: str, model: Model, rate: float) -> AsyncIterator[Endpoint]:
     """Open a script in place of `model`, with its name and a window for the same text."""
-    if (
-        slot == SLOT
-    ):  # asked for vectors, whatever its class; its window holds one text, not all texts of a call
+    # An embedder, whatever its class: its window holds one text, not all texts of a call.
+    if slot == SLOT:
         # A different name: a run in this process must not reuse these vectors as the model's.
         stand_in = ScriptedModel(name=f"{model.name} (rehearsed)", program="vectors")
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from rlm_eval.config.cell import Cell
 from rlm_eval.core.errors import ConfigError
@@ -23,30 +24,35 @@ def check_fit(cells: Sequence[Cell]) -> None:
         if not isinstance(cell.method, FittedMethod):
             continue
         known = [sample for task, sample in first if task == cell.task]
-        sample = known[0] if known else _first(cell.task)
+        sample = known[0] if known else _readable(cell.task)
         if not known:
             first.append((cell.task, sample))
-        if sample is not None and (why := misfit(cell, sample)) is not None:
-            wrong[cell.id] = why
+        if sample is None:
+            continue
+        try:
+            cell.method.check_fit(sample, cell.models)
+        except ConfigError as error:
+            wrong[cell.id] = str(error)
     if wrong:
         lines = [f"{cell}: {why}" for cell, why in wrong.items()]
         raise ConfigError("\n".join([*lines, "nothing was called"]))
 
 
-def misfit(cell: Cell, sample: Sample) -> str | None:
-    """Return why the cell's method cannot answer such samples with its settings, else `None`."""
-    if not isinstance(cell.method, FittedMethod):
-        return None
-    try:
-        cell.method.check_fit(sample, cell.models)
-    except ConfigError as error:
-        return str(error)
+def _readable(task: Task) -> Sample | None:
+    with suppress(ConfigError):  # its cells report it
+        return first_sample(task)
     return None
 
 
-def _first(task: Task) -> Sample | None:
+def first_sample(task: Task) -> Sample | None:
+    """Draw the first sample of a task; `None` where it has none, or cannot be read.
+
+    The cells of a task that cannot be read report the reason. Raises `ConfigError` for bad input.
+    """
     try:
         found = next(iter(task.samples()), None)
-    except (Exception, SystemExit):  # noqa: BLE001 - its cells report it, with a traceback
+    except ConfigError:
+        raise
+    except (Exception, SystemExit):  # noqa: BLE001 - a user's class, a hub that is not reached
         return None
     return found if isinstance(found, Sample) else None
