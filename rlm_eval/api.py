@@ -140,7 +140,7 @@ def load_records(*folders: str | Path, refresh: bool = False) -> pd.DataFrame:
     """
     if other := [folder for folder in folders if isinstance(folder, list | tuple | Set)]:
         raise ConfigError(
-            f"load_records: {other[0]!r:.80} is no path; give each folder as an argument of its "
+            f"load_records: {other[0]!r:.80} is not a path; give each folder as an argument of its "
             "own, as load_records(*folders)"
         )
     places = [user_path(folder, "load_records: folder") for folder in folders]

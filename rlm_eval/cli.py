@@ -134,7 +134,7 @@ def _next_step(error: OSError) -> str | None:
     if error.errno in REFUSED and place.is_relative_to(cache_dir()):
         return "set RLM_EVAL_CACHE=PATH to a folder that can be written"
     if isinstance(error, IsADirectoryError | NotADirectoryError):
-        return "a file is where a folder is due, or the reverse: move it away or name another place"
+        return "found a file in place of a folder, or the reverse: move it or choose another path"
     return None
 
 

@@ -117,9 +117,9 @@ def test_what_is_no_path_is_not_read_as_files(given):
 
 @pytest.mark.parametrize("question", [5, None, "", " "])
 def test_a_question_is_a_text_that_asks_something(question):
-    with pytest.raises(ConfigError, match=r"question: (nothing is asked|.* is no text)"):
+    with pytest.raises(ConfigError, match=r"question: (nothing is asked|.* is not a text)"):
         rl.sample(question, "x")
-    with pytest.raises(ConfigError, match=r"question: (nothing is asked|.* is no text)"):
+    with pytest.raises(ConfigError, match=r"question: (nothing is asked|.* is not a text)"):
         rl.ask_sync(question, texts="x", root="scripted")
 
 
@@ -238,10 +238,10 @@ class Holding:
         (lambda: rl.task("custom"), "task custom: path has no value; add path="),
         (lambda: cells_of(needle(), [], {}), "methods: name at least one"),
         (lambda: cells_of(needle(), ["rlm"], {}), r"root: .* needs a model; give root=model"),
-        (lambda: cells_of(needle(), ["rlm"], {"rot": "scripted"}), "'rot' is no slot"),
+        (lambda: cells_of(needle(), ["rlm"], {"rot": "scripted"}), "'rot' is not a slot"),
         (lambda: cells_of(needle(), ["rag"], {"root": "scripted"}, epoch=2), "near: epochs"),
         (lambda: cells_of(needle(), ["rag", "rag"], {"root": "scripted"}), "are the same cell"),
-        (lambda: cells_of(needle(), [Holding()], {}), "is no plain value"),
+        (lambda: cells_of(needle(), [Holding()], {}), "is not a plain value"),
         (lambda: rl.model("openai", model="m", headers={"x-api-key": "sk-0123456789abcdef"}),
          "looks like a key"),
     ],
@@ -318,8 +318,8 @@ class Half:
     [
         ({"methods": [Wrong(name=None)]}, r"Wrong.name is None; make it a text"),
         ({"methods": [Wrong(slots="root")]}, r"Wrong.slots is 'root'; make it a tuple"),
-        ({"methods": [rl.methods.RLM]}, r"method: .*RLM'> is no instance"),
-        ({"root": rl.model}, r"root: .* is no instance"),
+        ({"methods": [rl.methods.RLM]}, r"method: .*RLM'> is neither an instance"),
+        ({"root": rl.model}, r"root: .* is neither an instance"),
         ({"n": "many"}, r"n='many': give a whole number"),
         ({"n": 0}, r"task: n=0"),
         ({"redo": ["wrong"]}, r"'wrong' is not a valid Outcome"),

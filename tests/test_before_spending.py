@@ -101,7 +101,7 @@ def test_a_wrong_configuration_is_not_said_to_resume(tmp_path, capsys):
     assert main([*wrong, *run]) == 1
     told = capsys.readouterr().err
     assert "the context is empty" in told
-    assert "1 of 1 cells unfinished; correct what is said above" in told
+    assert "1 of 1 cells unfinished; fix the error above" in told
     assert "resumes" not in told
 
 

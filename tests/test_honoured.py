@@ -139,7 +139,7 @@ def needle(**more):
         (lambda: rl.methods.RLM(depth="1"), "RLM: depth='1': give a whole number"),
         (lambda: rl.load_records(["runs/x"]), "give each folder as an argument of its own"),
         (lambda: rl.load_records(None), "folder=None: give one path"),
-        (lambda: rl.model(None), "None is no name; give the name of a YAML file"),
+        (lambda: rl.model(None), "None is not a name; give the name of a YAML file"),
     ],
 )
 def test_what_has_the_wrong_type_is_one_clear_error(call, message):

@@ -72,7 +72,7 @@ def test_a_file_is_no_output_folder(command, run, tmp_path, capsys):
     out = tmp_path / "file"
     out.touch()
     told = refusal(capsys, *command, run, "-o", out)
-    assert f"{out}: cannot be written (it is no folder); name another" in told
+    assert f"{out}: cannot be written (it is not a folder); name another" in told
 
 
 def test_a_read_only_mount_is_told(read_only, run, tmp_path, capsys):

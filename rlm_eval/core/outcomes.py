@@ -67,7 +67,7 @@ class Outcome(StrEnum):
 
     @property
     def is_cut(self) -> bool:
-        """True where a limit of ours or of the model ended the answer early."""
+        """True where a limit of the harness or of the model ended the answer early."""
         return self is Outcome.TRUNCATED or self.value.startswith("limit:")
 
     @property

@@ -1,7 +1,7 @@
 """The data of the harness, from a sample to a record.
 
 `Sample -> Trajectory -> Score -> Record -> Table -> Figure`, one direction, frozen dataclasses.
-Nothing here reads a file, calls a model or imports another module of ours but `outcomes`. Derived
+Nothing here reads a file, calls a model or imports another of our modules but `outcomes`. Derived
 values are properties. `None` means unknown, never zero.
 """
 

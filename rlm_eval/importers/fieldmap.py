@@ -82,7 +82,7 @@ FIELDS = {
     "gold": "gold answer",
     "answer": "answer",
     "score": "score in [0, 1]",
-    "answer_type": "what a scorer of ours needs besides",
+    "answer_type": "what a built-in scorer needs besides",
     "outcome": "how it ended, in our words",
     "error": "error text; empty or null = none",
     "repeat": "tells repeats of one sample apart",
@@ -212,7 +212,9 @@ def load(path: Path, given: Collection[str] = ()) -> FieldMap:
     for pattern, outcome in (found.get("errors") or {}).items():
         _pattern(path, "errors", pattern)
         if outcome not in set(Outcome):
-            raise BadLog(f"{path}: errors: {outcome!r} is no outcome; one of {', '.join(Outcome)}")
+            raise BadLog(
+                f"{path}: errors: {outcome!r} is not an outcome; use one of {', '.join(Outcome)}"
+            )
     return FieldMap(
         name=path.stem,
         fields={name: found[name] for name in FIELDS if name in found},
@@ -281,4 +283,6 @@ def _pattern(path: Path, name: str, pattern: Any) -> None:
     try:
         re.compile(str(pattern))
     except re.error as error:
-        raise BadLog(f"{path}: {name}: {pattern!r} is no regular expression ({error})") from error
+        raise BadLog(
+            f"{path}: {name}: {pattern!r} is not a regular expression ({error})"
+        ) from error

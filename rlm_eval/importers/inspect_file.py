@@ -35,7 +35,7 @@ def opened(source: Source) -> tuple[Mapping[str, Any], list[tuple[str, Mapping[s
     if not samples:
         raise BadLog(f"{source.path}: holds no samples (status {tree.get('status')})")
     if not isinstance(samples, list) or not all(isinstance(s, Mapping) for s in samples):
-        raise BadLog(f"{source.path}: `samples` is no list of objects: not an Inspect log")
+        raise BadLog(f"{source.path}: `samples` is not a list of objects: not an Inspect log")
     return tree, [(f"sample {s.get('id')}", s) for s in samples]
 
 

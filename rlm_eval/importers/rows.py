@@ -28,7 +28,7 @@ _PACKED = {
     b"\x28\xb5\x2f\xfd": "packed by zstd: unpack it",
     b"PAR1": "Parquet: save the table as CSV or JSON lines",
 }
-"""First bytes of a file that is no text -> what it is, and the next step."""
+"""First bytes of a file that is not text -> what it is, and the next step."""
 
 
 class BadLog(RlmEvalError):

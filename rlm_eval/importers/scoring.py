@@ -70,7 +70,7 @@ def ours(name: str, gold: Any, answer: str, answer_type: str | None) -> Score:
 def scored_text(answer: str | None, outcome: Outcome) -> str | None:
     """Return the text that our scorers read; `None` = unknown.
 
-    A method that ended without an answer is wrong, as in a run of ours: its rows left out, a mean
+    A method that ended without an answer is wrong, as in our runs: its rows left out, a mean
     would be over completed samples only. What a row of `scores_zero` said is not read.
     """
     if outcome.scores_zero or (answer is None and outcome is Outcome.NO_ANSWER):

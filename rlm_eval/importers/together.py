@@ -122,7 +122,7 @@ def _is_judged(row: Row) -> bool:
 
 
 def unscored(row: Row, headline: str, names: Collection[str]) -> tuple[Score, ...]:
-    """Return an unknown verdict of ours where `names` of our scorers judged other rows alone."""
+    """Return our verdict as unknown where `names` of our scorers judged other rows alone."""
     if headline != OURS or not names or not _is_judged(row):
         return ()
     return (Score(min(names), None, flag="the log has no gold or no answer to score"),)

@@ -157,7 +157,7 @@ def number(value: Any) -> int | float | None:
     try:
         found = float(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"{str(value)[:60]!r} is no number") from error
+        raise ValueError(f"{str(value)[:60]!r} is not a number") from error
     if not math.isfinite(found):
         return None
     return int(found) if isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value) else found

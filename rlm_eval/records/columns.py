@@ -108,7 +108,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "cost_observed": ("float", "USD at list price with the cache hits seen; null = unknown."),
     "cost_with_gpu": (
         "float",
-        "USD: GPU seconds of servers of ours at `gpu_hour_usd`, other calls cold; null = unknown.",
+        "USD: GPU seconds of our own servers at `gpu_hour_usd`, other calls cold; null = unknown.",
     ),
     "failed_cost": ("float", "USD of failed attempts, cold, which the costs above contain."),
     "judge_cost": ("float", "USD of the judges, cold; null = unknown."),
@@ -117,8 +117,14 @@ COLUMNS: dict[str, tuple[str, str]] = {
         "USD of `lost_tokens_estimated`, in no other column; null = unknown.",
     ),
     "prices": ("str", "Price table and its date."),
-    "core_seconds": ("float", "Share of the cores of servers of ours, judges too; null = none."),
-    "gpu_seconds": ("float", "Share of the GPUs of servers of ours, judges too; null = none."),
+    "core_seconds": (
+        "float",
+        "Share of the cores of servers that the harness started, judges too; null = none.",
+    ),
+    "gpu_seconds": (
+        "float",
+        "Share of the GPUs of servers that the harness started, judges too; null = none.",
+    ),
     "wall_seconds": ("float", "Start to end at the run's concurrency."),
     "critical_path_seconds": ("float", "Longest chain of calls and code: an unloaded wait."),
     "service_seconds": ("float", "Sum of the calls' own seconds: from sending (last) to the end."),

@@ -57,7 +57,7 @@ def record_of(
     seed, task, task_variant, density, generated, protected, method, variant, depth_limit, root,
     sub, judge, prompt, prompt_hash, isolation, scripted, root_window, concurrency, remark, prices,
     re_rolls, diverged_calls. An absent fact becomes null. `shares` maps a call's slot to the device
-    time and cost of one second of a call on servers of ours.
+    time and cost of one second of a call on servers that the harness started.
     """
     calls = [call for call in trajectory.calls if call.role is not Role.JUDGE]
     judges = [call for call in trajectory.calls if call.role is Role.JUDGE]

@@ -166,12 +166,14 @@ def _not_shown(comparisons: pd.DataFrame) -> list[Line]:
     found = open_.loc[open_["comparable"], "detectable"]
     known = found.dropna()
     told = f"{len(open_)} of {len(comparisons)} comparisons with {open_['b'].iloc[0]} show no "
-    told += "difference. That is not equality"
+    told += "difference. This does not show equality"
     if len(known):
         ends = sorted({f"{100 * known.min():.0f}", f"{100 * known.max():.0f}"}, key=int)
-        told += f": a difference under {' to '.join(ends)} pp mostly goes unseen"
+        told += f": they have 80 % power only above {' to '.join(ends)} pp"
     if few := len(found) - len(known):
-        told += f"{',' if len(known) else ':'} {few} could hardly show any difference"
+        told += (
+            f"{',' if len(known) else ':'} {few} {'has' if few == 1 else 'have'} almost no power"
+        )
     if unsure:
         told += f"; {unsure} allow no verdict, since answers are cut off or missing"
     return [Line(f"{told}.", "comparisons")]

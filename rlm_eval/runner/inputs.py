@@ -18,7 +18,7 @@ from rlm_eval.core.errors import ConfigError
 def question_of(value: Any, where: str) -> str:
     """Return the question. Raises `ConfigError` unless it is a text that asks something."""
     if not isinstance(value, str):
-        raise ConfigError(f"{where}: question: {_shown(value)} is no text")
+        raise ConfigError(f"{where}: question: {_shown(value)} is not a text")
     if not value.strip():
         raise ConfigError(f"{where}: question: nothing is asked")
     return value
@@ -28,7 +28,7 @@ def texts_of(value: Any, where: str) -> tuple[str, ...]:
     """Return the texts, in order; any iterable of texts is read once.
 
     Raises `ConfigError` for anything else: a mapping, a data frame, a set (it has no order), an
-    open file (it yields lines), bytes, or an item that is no text.
+    open file (it yields lines), bytes, or an item that is not a text.
     """
     found = _items(value, where, "a text or a list of texts")
     for index, item in enumerate(found):

@@ -79,7 +79,9 @@ def task(name: str, /, **settings: Any) -> Task:
 def _composed(group: str, name: str, key: str, settings: Mapping[str, Any]) -> DictConfig:
     """Compose a configuration with this choice and these fields in the node under `key`."""
     if not isinstance(name, str):
-        raise ConfigError(f"{key}: {name!r:.80} is no name; give the name of a YAML file as a text")
+        raise ConfigError(
+            f"{key}: {name!r:.80} is not a name; give the name of a YAML file as a text"
+        )
     plain = {k: v for k, v in settings.items() if not isinstance(node_of(v), dict)}
     overrides = [f"{key}.{field}={hydra_value(node_of(value))}" for field, value in plain.items()]
     (config,) = expand([f"{group}={hydra_value(name)}", *overrides])
@@ -112,7 +114,7 @@ def cells_of(
     settings = {name: plain_number(value) for name, value in settings.items()}
     for slot in models:
         if slot not in SLOTS:
-            raise ConfigError(f"models: {slot!r} is no slot; the slots are {', '.join(SLOTS)}")
+            raise ConfigError(f"models: {slot!r} is not a slot; the slots are {', '.join(SLOTS)}")
     # The same model in two slots stays one object: it has one client.
     whole: dict[int, Any] = {}
     for key, value in [("task", task), *(("method", m) for m in listed), *models.items()]:
@@ -161,7 +163,9 @@ def _cell(
     }
     for key, value in given.items():
         if not _is_object(value):
-            raise ConfigError(f"{key}: {value!r} is no instance of a dataclass, nor a YAML's name")
+            raise ConfigError(
+                f"{key}: {value!r} is neither a dataclass instance nor the name of a YAML file"
+            )
     if not isinstance(task, str):
         given["task"], values = _task_and_values(task, settings)
         settings = {**settings, **values}
@@ -184,8 +188,8 @@ def _cell(
         orjson.dumps([cell.id, cell.settings], option=orjson.OPT_NON_STR_KEYS)
     except TypeError as error:
         raise ConfigError(
-            f"a field of {_described(given)} is no plain value ({error}): texts, numbers, lists, "
-            "mappings and dataclasses of them make up a cell's identity"
+            f"a field of {_described(given)} is not a plain value ({error}): texts, numbers, "
+            "lists, mappings and dataclasses of them make up a cell's identity"
         ) from error
     return config, cell
 

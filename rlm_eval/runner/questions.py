@@ -67,7 +67,7 @@ class Asked:
     seconds: float
     """Wall time."""
     is_billed: bool
-    """False if no provider bills the calls: servers of ours, and scripts."""
+    """False if no provider bills the calls: servers that the harness starts, and scripts."""
     is_new: bool
     """False if every reply was replayed from an earlier call's journal: nothing was paid now."""
     folder: Path

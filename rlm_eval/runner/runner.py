@@ -130,7 +130,7 @@ class Runner:
         """Preflight: send one cheap request to every running endpoint, so that a typo fails now.
 
         Raises `EndpointUnusable` or `ConfigError`; an endpoint that is merely down is reported by
-        its own cells. Servers of ours have their preflight when they start.
+        its own cells. Servers that it starts have their preflight when they start.
         """
         todo = [
             model

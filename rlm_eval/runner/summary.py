@@ -27,7 +27,7 @@ class Summary:
         """Return the advice for the unfinished cells; `again` says how the others resume."""
         if not self.wrong:
             return again
-        told = "correct what is said above"
+        told = "fix the error above, then run the same command again"
         if len(self.wrong) < len(self.unfinished):
             return f"{told} for {len(self.wrong)} of them; for the others {again}"
         return told

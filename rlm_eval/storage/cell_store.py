@@ -62,7 +62,7 @@ def output_folder(path: Path, way_out: str = "name another with results= or -o")
     except OSError as error:
         if error.errno in FULL:
             raise
-        why = "it is no folder" if isinstance(error, FileExistsError) else error.strerror
+        why = "it is not a folder" if isinstance(error, FileExistsError) else error.strerror
         raise RlmEvalError(f"{path}: cannot be written ({why}); {way_out}") from error
     return path
 

@@ -98,5 +98,5 @@ def _listed(run: Path) -> list[str]:
     with damaged(path, "delete it: the same command writes it again"):
         names = orjson.loads(path.read_bytes())["cells"]
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise TypeError("`cells` is no list of names")
+            raise TypeError("`cells` is not a list of names")
         return names

@@ -271,7 +271,7 @@ def published_table(
         lines.append(told | _ours(part, row, own) | {"source": f"{row.source}, {row.version}"})
     note = (
         "Ours with its 95 % interval. Compatible: the difference may be 0 and the interval is at "
-        "most 30 points wide, which is no proof of equality; where the source states n, its own "
+        "most 30 points wide, which does not prove equality; where the source states n, its own "
         "uncertainty counts too. ~: read off a figure, never compared."
     )
     return standard.Table("published", "Published numbers beside ours", note, pd.DataFrame(lines))

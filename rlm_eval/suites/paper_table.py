@@ -88,7 +88,7 @@ def _task(row: Published) -> str:
 def _latest(rows: Sequence[Published]) -> list[Published]:
     """Return the latest version's row per task, method and models, in the order of the file.
 
-    If versions use several names for a method of ours (`RLM`, `RLM (depth=1)`), it is one method
+    If versions use several names for one of our methods (`RLM`, `RLM (depth=1)`), it is one method
     under the latest name.
     """
     named: dict[str, Published] = {}

@@ -29,7 +29,9 @@ class Anywhere:
         made = {Path(manifest["config"]["results"]) for manifest in manifests}
         results = made.union(run.parent.absolute() for run in runs)
         places = {Path.cwd(): ".", Path.home(): "~", cache_dir(): "{cache}"}
-        places[Path(sys.executable)] = "python"  # occurs in the command of a server of ours
+        places[Path(sys.executable)] = (
+            "python"  # occurs in the command of a server that the harness starts
+        )
         places |= {place: str(RUNS) for place in results if place.is_absolute()}
         self._places = {str(place): word for place, word in places.items() if place != Path("/")}
 

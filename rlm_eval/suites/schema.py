@@ -136,7 +136,7 @@ class Published:
     length: str
     """Our length; empty = any."""
     method: str
-    """Method id in suite.yaml; empty = none of ours: shown only."""
+    """Method id in suite.yaml; empty = no method of this package: shown only."""
     models: str
     """Id of a set of models in suite.yaml; empty = models that the suite does not run."""
     n: int | None

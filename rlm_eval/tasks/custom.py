@@ -238,10 +238,12 @@ def _accepted(value: Any, place: str) -> Any:
             continue
         if not isinstance(gold, str):
             raise ConfigError(
-                f"{place}: {gold!r} is no text, number or boolean; list the accepted answers"
+                f"{place}: {gold!r} is not a text, number or boolean; list the accepted answers"
             )
         if not gold.strip():
-            raise ConfigError(f"{place}: an empty answer: no reply could be told from it; drop it")
+            raise ConfigError(
+                f"{place}: empty gold answer: no reply can be scored against it; delete the row"
+            )
     return value
 
 

@@ -312,7 +312,7 @@ def test_odd_texts_and_numbers_are_read_or_refused(tmp_path, capsys):
     assert "1 stated scores are not in [0, 1] (e.g. 55)" in capsys.readouterr().out
     made_logs.dump(tmp_path / "c.json", '[{"arm":"a","id":1,"said":"x","ok":1,"out":-1}]')
     assert main(["import", "rows", str(tmp_path / "c.json"), *own, "-o", str(tmp_path / "x")]) == 2
-    assert "output_tokens -1 is no count" in capsys.readouterr().err
+    assert "output_tokens -1 is not a count" in capsys.readouterr().err
 
 
 def test_every_shipped_map_is_short_and_loads():
@@ -338,7 +338,7 @@ BAD = {
     "words.json": (
         b'{"experiment": "oolong_depth1", "results": [{"sample_id": 1, "question": "q",'
         b' "rlm_response": "a", "score": "high", "gold_answer": "[1]"}]}',
-        "'high' is no number",
+        "'high' is not a number",
     ),
     "method.json": (
         b'{"experiment": "zzz", "results": [{"sample_id": 1, "rlm_response": "a", "score": 1}]}',
@@ -420,7 +420,7 @@ def test_duplicates_are_dropped_where_equal_and_an_error_where_not(tmp_path, cap
         ("task: =a\nmethod: =b\nscore: {from: x, match: '('}", "no regular expression"),
         ("task: =a\nmethod: =b\nscore: {from: x, as: date}", "as: one of"),
         ("task: =a\nmethod: =b\nscore: {form: x}", "unknown form"),
-        ("task: =a\nmethod: =b\nscore: x\nerrors: {a: lost}", "is no outcome"),
+        ("task: =a\nmethod: =b\nscore: x\nerrors: {a: lost}", "is not an outcome"),
         ("task: [", "no field map"),
         ("task: =a\nmethod: =b\nscore: x\nerrors: [a, b]", "errors: give lines of `key: value`"),
         ("task: =a\nmethod: =b\nscore: x\nremarks: one", "remarks: give a list, not one"),

@@ -13,6 +13,7 @@ import matplotlib as mpl
 import matplotlib.style
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from rlm_eval.report import looks, summary, wording
 from rlm_eval.report.figures import (
@@ -173,6 +174,30 @@ def test_the_labels_of_a_low_figure_do_not_overlap() -> None:
         boxes = [t.get_window_extent() for t in figure.axes[0].get_yticklabels()]
         tops = sorted((box.y0, box.y1) for box in boxes)
         assert all(upper[0] >= lower[1] for lower, upper in itertools.pairwise(tops))
+
+
+def _shown(figure: Figure, axis: str) -> list[bool]:
+    """Whether each visible panel has tick labels along this axis."""
+    side = {"x": "labelbottom", "y": "labelleft"}[axis]
+    panels = [one for one in figure.axes if one.get_visible()]
+    return [bool(getattr(one, f"{axis}axis").get_tick_params()[side]) for one in panels]
+
+
+def test_panels_of_one_scale_have_its_tick_labels_once() -> None:
+    frame = summary.prepare(frames.frame(tasks=["a", "b"], lengths=[1024, 4096], n=12))
+    figure, _ = panels.length_panels(frame, summary.summarise(frame))
+    assert _shown(figure, "x") == [False] * 3 + [True] * 3
+    assert _shown(figure, "y") == [True] * 6  # score, cost and seconds: three scales
+
+
+def test_panels_of_other_lengths_keep_their_tick_labels() -> None:
+    own = [
+        frames.frame(tasks=[t], lengths=x, n=12)
+        for t, x in {"a": [1024, 4096], "b": [1024, 8192]}.items()
+    ]
+    frame = summary.prepare(pd.concat(own, ignore_index=True))
+    figure, _ = panels.length_panels(frame, summary.summarise(frame))
+    assert all(_shown(figure, "x"))
 
 
 def test_behaviour_joins_no_points_of_two_tasks() -> None:

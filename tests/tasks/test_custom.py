@@ -281,7 +281,7 @@ def test_exact_wants_the_answer_alone_and_stands_beside(tmp_path):
     [
         ({"start": 3}, r"row 1, answer: a dictionary with start; give a text"),
         ([], "row 1, answer: no accepted answer; drop the row"),
-        ([["a"], ["b"]], r"\['a'\] is no text, number or boolean"),
+        ([["a"], ["b"]], r"\['a'\] is not a text, number or boolean"),
         (["a", " "], "an empty answer"),
         (None, "row 1: no answer; the row has"),
     ],

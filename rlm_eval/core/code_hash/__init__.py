@@ -1,4 +1,4 @@
-"""The hash of a class's behaviour: its syntax tree and that of all code of ours that it uses.
+"""The hash of a class's behaviour: its syntax tree and that of all our code that it uses.
 
 Computed from source files; nothing is imported or run. Starting at a class, every function, class
 and constant that it names is followed through the imports, within this package and the class's own

@@ -1,4 +1,4 @@
-"""The text of a closure: a class and all code of ours that it names, by order of reference."""
+"""The text of a closure: a class and all our code that it names, by order of reference."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class Walk:
             return None
 
     def _definition(self, dotted: str) -> tuple[Module, str] | str | None:
-        """Return (module, name) of a definition of ours, or its dotted name; `None` = a module."""
+        """Return (module, name) of our definition, or its dotted name; `None` = a module."""
         for _ in range(20):  # re-exports
             source, _, name = dotted.rpartition(".")
             if not source:

@@ -239,7 +239,7 @@ def _count(value: Any, name: str) -> int | None:
     if found is None:
         return None
     if found != math.floor(found) or not 0 <= found < 2**53:
-        raise ValueError(f"{name} {value!r:.60} is no count")
+        raise ValueError(f"{name} {value!r:.60} is not a count")
     return int(found)
 
 

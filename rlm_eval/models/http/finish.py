@@ -1,4 +1,4 @@
-"""Finish reasons: each vendor's word mapped to one of ours.
+"""Finish reasons: each vendor's word mapped to one of the harness.
 
 `stop`, `length` (cut at an output cap or at the window), `content_filter` (refused or blocked),
 `tool_calls`, `error` (the server aborted: retry), `""` (not given). Any other word is kept

@@ -134,7 +134,7 @@ class OpenAIModel:
             check_url(url if "//" in url else f"//{url}")
             address.check(url, self.dialect.path)
         if len(set(self.addresses)) < len(self.addresses):
-            raise ValueError(f"base_url={self.base_url!r}: an address stands there twice")
+            raise ValueError(f"base_url={self.base_url!r}: contains one URL twice")
         check_names(self.api_key_env, self.headers, self.headers_env)
         if (self.concurrency is not None and self.concurrency < 1) or self.retries < 0:
             raise ValueError("concurrency must be at least 1, retries at least 0")

@@ -1,6 +1,6 @@
 """Runs a uvicorn program that has no key check with one: `... SCRIPT [ARGUMENT ...]`.
 
-Runs in the engine's interpreter, so it imports nothing of ours. The key is the value of
+Runs in the engine's interpreter, so it imports nothing of this package. The key is the value of
 `RLM_EVAL_SERVER_KEY`; every request needs it as a bearer token. A program that serves other than
 through uvicorn's `Config` does not start, rather than without a key.
 """

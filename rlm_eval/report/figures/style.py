@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import re
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -33,6 +31,7 @@ from matplotlib.transforms import Bbox, ScaledTranslation
 
 from rlm_eval.report import looks as marks
 from rlm_eval.report import wording
+from rlm_eval.report.figures import small_multiples
 from rlm_eval.report.series import in_order
 
 COLUMN, PAGE = 3.3, 6.8
@@ -45,7 +44,6 @@ LINES: list[Any] = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2))]
 _FILLS = ("full", "left", "right", "top", "bottom")
 _SHADES = ((0, 0.0), (1, 0.4), (0, 0.4), (1, 0.65), (0, 0.65))
 """(black, share) mixed into the colour of a method's n-th series; black = 0: white."""
-_SIZE = re.compile(r"\bn = [\d,]+( to [\d,]+)?")  # sample size; must not be split by a line break
 _MARK_POINTS = 5.5
 
 STYLE = Path(__file__).with_name("rlm_eval.mplstyle")
@@ -335,7 +333,8 @@ def finish(
         right, low = 1 - 2 / (72 * width), 2 / (72 * total)
         grey: dict[str, Any] = {"color": "#777777", "fontsize": _MARK_POINTS}
         figure.text(right, low, mark, ha="right", va="bottom", **grey)
-    _fit_titles(figure, width)
+    small_multiples.fit_titles(figure, width)
+    small_multiples.hide_inner_ticks(figure)
     _lay_out(figure, height, below)
     return figure
 
@@ -343,15 +342,6 @@ def finish(
 def caption_of(figure: Figure) -> str:
     """Return the caption stored by `finish`."""
     return str(figure.get_label())
-
-
-def _fit_titles(figure: Figure, width: float) -> None:
-    """If a title is wider than its panel, shrink all titles and wrap them as needed."""
-    rooms = {axis: axis.get_position().width * width / 0.058 for axis in figure.axes}  # letters
-    if any(len(axis.get_title()) > room for axis, room in rooms.items()):
-        for axis, room in rooms.items():
-            title = _SIZE.sub(lambda found: found[0].replace(" ", "\u00a0"), axis.get_title())
-            axis.set_title(textwrap.fill(title, max(8, int(room * 1.1))), fontsize=6.5)
 
 
 def _lay_out(figure: Figure, height: float, below: float) -> None:

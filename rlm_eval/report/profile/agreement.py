@@ -28,7 +28,7 @@ class Labelled:
 
     id: str
     source: str
-    """Who wrote the code: a script of ours, or a model by name."""
+    """Who wrote the code: a script of this project, or a model by name."""
     first: str
     second: str
     found: str

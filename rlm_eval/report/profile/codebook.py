@@ -26,7 +26,7 @@ RULES = (
     "A sub-call reads the context where its prompt holds text of it. One that only gets replies "
     "of other sub-calls, or no text at all, decides nothing.",
     "A slice with literal bounds behind an earlier block that searched is a selection by content.",
-    "A filter on being empty or on length alone is no selection by content.",
+    "A filter on being empty or on length alone is not a selection by content.",
     "compute: a count, sum, ranking or comparison over records or matches that becomes the answer "
     "or is printed last; len(context) and the size of a list printed to look around are none.",
     "Code counts that was written to run; whether it raised does not matter. Comments and strings "

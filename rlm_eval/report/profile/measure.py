@@ -37,7 +37,7 @@ COLUMNS = {
     "epoch": "repeat",
     "cluster": "samples with the same value share a context",
     "scripted": "a script answered, no model",
-    "generated": "the data come from a generator of ours",
+    "generated": "the data come from a built-in generator",
     "strategy": "codebook.STRATEGIES, or unknown",
     "recursed": "some sub-call or child call was made",
     "fanout": "most direct sub-calls of one root turn; null without any",

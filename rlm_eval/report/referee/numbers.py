@@ -59,7 +59,7 @@ def rescored(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             name,
             "unknown",
-            "No answer could be scored again: the log has no golds, or no scorer of ours fits.",
+            "No answer could be scored again: the log has no golds, or no built-in scorer fits.",
         )
         return
     lines = tuple(

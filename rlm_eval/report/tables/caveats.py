@@ -204,7 +204,7 @@ def _sizes(table: pd.DataFrame) -> Iterator[str]:
         yield (
             f"n is as small as {smallest} per cell: "
             f"{unseen if shown < 1 else 'hardly any difference can be shown'}. No significant "
-            "difference is not equality."
+            "difference does not show equality."
         )
     few = table[(table["clusters"] < FEW_CLUSTERS) & (table["clusters"] < table["n"])]
     if len(few):
@@ -221,7 +221,7 @@ def _measures(frame: pd.DataFrame, table: pd.DataFrame) -> Iterator[str]:
     if len(unpriced):
         yield (
             f"No price is known for {wording.called(unpriced)}: money is unknown there, not zero. "
-            "Name one with root.price, or root.gpu_hour_usd for a server of ours."
+            "Name one with root.price, or root.gpu_hour_usd for a server that the harness starts."
         )
     failed = int(table["failed_calls"].sum())
     if failed:

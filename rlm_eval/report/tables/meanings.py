@@ -335,7 +335,7 @@ TABLES["cells"] = {
     "diverged": "Stored replies that a resumed sample did not ask for again.",
     "replayed_calls": "Calls taken from the journal after an interruption.",
     "lost_attempts": "Attempts whose reply never arrived.",
-    "gpu_hours": "GPU-hours of the cell on servers of ours, idle time left out.",
+    "gpu_hours": "GPU-hours of the cell on servers that the harness started, idle time left out.",
     "gpu_hours_per_correct": "GPU-hours per point of score.",
 }
 

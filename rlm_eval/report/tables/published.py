@@ -1,4 +1,4 @@
-"""A score of ours beside a published number, of which only the value (and perhaps n) is known."""
+"""A measured score beside a published number, of which only the value (and perhaps n) is known."""
 
 from __future__ import annotations
 

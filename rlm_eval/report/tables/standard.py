@@ -98,7 +98,7 @@ def _accuracy(table: pd.DataFrame) -> Table:
         "Where more than 5 % were cut off or some are missing, the score is printed as bounds: "
         "those samples counted wrong, and counted right. Skimmer and no model: the best rules that "
         "need no model, on the same samples (table `baselines`). Text needed: the share of the "
-        "text that a skimmer of the same score reads; a score is no proof that more was read. "
+        "text that a skimmer of the same score reads; a score does not prove that more was read. "
         f"{footnotes}"
     )
     if table["given_low"].notna().any():

@@ -65,12 +65,12 @@ def table(
     else:
         lines += _hours(estimates, records)
     lines.append(
-        "assumed: where the harness writes the prompts, the first sample stands for all; else "
-        f"known figures, scaled; list prices without cache hits ({snapshot_name()}). Rests on:"
+        "assumptions: prompts that the harness writes are counted on the first sample, other costs "
+        f"scaled from measured runs; list prices without cache hits ({snapshot_name()}). Based on:"
     )
     lines += dict.fromkeys(f"  {one.source}" for one in estimates)
     if missing := dict.fromkeys(one.missing for one in estimates if one.missing):
-        lines.append(f"not at hand (typical sizes counted): {', '.join(missing)}")
+        lines.append(f"data not downloaded, typical sizes used: {', '.join(missing)}")
     for one in estimates:
         if one.incomplete:
             lines.append(f"incomplete: {one.cell}: the rehearsal failed: {one.incomplete}")

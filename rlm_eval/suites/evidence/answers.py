@@ -167,7 +167,7 @@ def scored_again(
                 found.difference = f"{_told(line)}: {told}"
                 return found
     if by_cell:
-        found.difference = f"{ANSWERS}: {next(iter(by_cell))[:12]} is no cell of the bundle"
+        found.difference = f"{ANSWERS}: {next(iter(by_cell))[:12]} is not a cell of the bundle"
     lacking = {row for row in rows if row[0] in answered} - seen
     if lacking:
         cell, sample, epoch = min(lacking)

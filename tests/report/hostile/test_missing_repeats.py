@@ -142,7 +142,7 @@ def test_one_context_shows_no_difference_of_any_size():
     rows = comparison.against(frame, "rag")
     assert rows["detectable"].isna().all()
     said = conclusion(frame, summary.summarise(frame), rows, []).may_not[0].text
-    assert said.endswith("That is not equality: 1 could hardly show any difference.")
+    assert said.endswith("This does not show equality: 1 has almost no power.")
     limits = " ".join(caveats.caveats(frame, summary.summarise(frame)))
     assert "n is as small as 20 per cell: hardly any difference can be shown." in limits
     text = compare_text(made, "rlm", "rag")
