@@ -20,7 +20,7 @@ def amount(gold: int, unit: str, output: str | None) -> Score:
     """
     text = ungrouped(re.sub(r"[*_`$]", "", said(output or "")))
     one = unit.rstrip("s")
-    whole = re.sub(rf"\d+ ?(?:{_LARGER})\b(?:,? and|,)? \d+ ?{one}", "", text)
+    whole = re.sub(rf"(?<!\d)\d{{1,9}} ?(?:{_LARGER})\b(?:,? and|,)? \d{{1,9}} ?{one}", "", text)
     found = re.findall(rf"({NUMBER})[ -]?{one}", whole)
     found = found or re.findall(NUMBER, without_remark(text))
     value = value_of(found[-1]) if found else None
