@@ -1,8 +1,8 @@
 """Multiple-choice scorers of LongBench-v2: the official extraction and a robust one of ours.
 
 `official` follows THUDM/LongBench `pred.py` (`extract_answer`): only the literal phrase counts, and
-its first occurrence wins. `recommended` is ours and reads the last stated choice: letters, or the
-RLM paper's digits 0 to 3.
+its first occurrence wins. `recommended` is ours and reads the stated choice: letters, or the RLM
+paper's digits 0 to 3.
 """
 
 from __future__ import annotations
@@ -31,30 +31,52 @@ def longbench_v2(gold: str, output: str) -> Score:
     return reference_call("official", reference)
 
 
-def last_choice(output: str, symbols: str = LETTERS) -> str | None:
-    """Return the choice stated last: `(B)`, `answer is B`, a boxed B, or a final line with only B.
+def _denied(one: str) -> str:
+    """Pattern of choices that the answer rules out: `not (A)`, `(A), (C) and (D) are wrong`."""
+    listed = rf"\(?{one}\)?(?:(?:,? and|,? or|,) \(?{one}\)?){{0,3}}"
+    wrong = r" (?:is|are) (?:wrong|incorrect|false|not)\b"
+    return rf"(?:\bnot|n['\u2019]t) {listed}(?!\w)|(?<!\w){listed}{wrong}"
 
-    With `DIGITS`, brackets alone are no statement (code is full of `f(2)`), and any lone digit
-    counts where none of the other forms occurs.
+
+def last_choice(output: str, symbols: str = LETTERS) -> str | None:
+    """Return the choice that `output` states; `None` where no form says it or several choices fit.
+
+    The forms by rank: a statement ("the answer is B", `\\boxed{B}`, "option B is correct"; the last
+    of several); a last or first line of B alone; one that begins "B: ", if no other choice begins a
+    line; B in brackets, if no other choice is. With `DIGITS` the last rank is any lone digit.
     """
-    text = re.sub(r"[*`_$]", "", said(output))
     one = f"[{symbols}{symbols.lower()}]"
-    forms = [
-        rf"\\boxed\{{\s*(?:\\text\{{)?\s*\(?({one})\b",
-        rf"answer(?:\s+is|\s*:|\s+is\s*:)\s*(?:choice |option )?\(?({one})(?![\w']){_NO_ARTICLE}",
-        rf"(?:^|\n)\s*\(?({one})[).:]?\s*$",
+    text = re.sub(r"[*`_$]", "", said(output))
+    text = re.sub(_denied(one), "", text, flags=re.IGNORECASE)
+    marked = rf"[\"'(]*({one})(?!\w|'\w|[.,]\d)"
+    noun = "(?:choice |option )?"
+    bare = r"(?:option|choice|answer) \(?" if symbols == DIGITS else r"(?<!\w)"
+    statements = [
+        rf"\\boxed\{{\s*(?:\\text\{{\s*)?\(?({one})\b",
+        rf"(?:answer|choice|option)[\"']?\s*(?:is(?:\s*:)?|[:=\u2013-])\s*{noun}{marked}{_NO_ARTICLE}",
+        rf"\b(?:choose|pick|select) {noun}{marked}{_NO_ARTICLE}",
+        rf"{bare}({one})\)? is (?:the )?(?:correct|right|best)\b",
+        rf"\b(?:so|thus|hence|therefore),? (?:it is |it's )?{marked}\W*$",
     ]
-    if symbols == LETTERS:
-        forms.append(rf"\(\s*({one})\s*\)")
-    found = [m for form in forms for m in re.finditer(form, text, re.IGNORECASE)]
-    if not found and symbols == DIGITS:
-        found = list(re.finditer(r"\b([0-3])\b", text))
-    return max(found, key=lambda m: m.start(1)).group(1).upper() if found else None
+    found = [m for form in statements for m in re.finditer(form, text, re.IGNORECASE)]
+    if found:
+        return max(found, key=lambda m: m.start(1)).group(1).upper()
+    lines = text.strip().split("\n")
+    for line in (lines[-1], lines[0]):
+        if alone := re.fullmatch(rf"\s*{noun}\(?({one})[).:]?\s*", line, re.IGNORECASE):
+            return alone[1].upper()
+    begin = re.compile(rf"\s*{noun}\(?({one})(?:[).:]| ?[\u2013-])\s(?!and\b|or\b)", re.IGNORECASE)
+    begun = [begin.match(line) for line in lines]
+    if (begun[0] or begun[-1]) and len(named := {m[1].upper() for m in begun if m}) == 1:
+        return named.pop()
+    last = r"(?<![\w.])([0-3])(?!\w|\.\d)" if symbols == DIGITS else rf"\(\s*({one})\s*\)"
+    named = {choice.upper() for choice in re.findall(last, text)}
+    return named.pop() if len(named) == 1 else None
 
 
 def choice_recommended(gold: str, output: str | None, symbols: str = LETTERS) -> Score:
-    """Ours: 1 where the choice stated last is the gold; `symbols` are `LETTERS` or `DIGITS`."""
+    """Ours: 1 where the stated choice is the gold; `symbols` are `LETTERS` or `DIGITS`."""
     parsed = last_choice(output or "", symbols)
     # Version 1 missed "B because ..." and read digits in brackets; 2 stripped fewer reasoning
-    # forms.
-    return Score("recommended", float(parsed == gold), parsed, version="3")
+    # forms; 3 took choices that an explanation names after the answer.
+    return Score("recommended", float(parsed == gold), parsed, version="4")

@@ -80,9 +80,9 @@ def ruler_strict(gold: object, output: str) -> Score:
 
 
 # Signs that distinguish answers: the minus of a number, the end of C++ and C#, and the marks inside
-# a number: 2.5 and 2,5 are neither 5 nor 25, and 1/2 is no date.
+# a number or a name: 2.5 and 2,5 are neither 5 nor 25, 1/2 is no date, and foo_bar is not foo.
 _SIGNS = re.compile(
-    r"(?<!\w)-(?=\.?\d)|(?<=\w)[+#]+(?![\w+#])|(?<=\d)[.,](?=\d)"
+    r"(?<!\w)-(?=\.?\d)|(?<=\w)[+#]+(?![\w+#])|(?<=\d)[.,](?=\d)|(?<=[^\W_])_+(?=[^\W_])"
     r"|(?<![\d/])\d+/(?=\d+(?![\d/]))"
 )
 _COMPARED = re.compile(r"[<>\u2264\u2265](?=\s*[-+]?\.?\d)")
@@ -90,14 +90,14 @@ _COMPARED = re.compile(r"[<>\u2264\u2265](?=\s*[-+]?\.?\d)")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{2,3})*,\d{3}(?!\d|,\d)")
 _MINUS = "\N{MINUS SIGN}"
 # Version of the normalising scorers: 1 dropped every sign, 2 read reasoning as answers, 3 split
-# numbers at their marks, so that "2.5 km" had the words "5 km".
-_NORMALISED = "4"
+# numbers at their marks, so that "2.5 km" had the words "5 km", 4 found foo in foo_bar.
+_NORMALISED = "5"
 _ARTICLES = ("a", "an", "the")
 
 
 def _words(text: str, kept_signs: re.Pattern[str] = _SIGNS) -> list[str]:
     """The words without punctuation and symbols, except signs; 1,500 is 1500, and .5 is 0.5."""
-    folded = unicodedata.normalize("NFKC", text).casefold().replace(_MINUS, "-")
+    folded = unicodedata.normalize("NFKC", text).casefold().replace(_MINUS, "-").replace("\\_", "_")
     folded = _THOUSANDS.sub(lambda number: number[0].replace(",", ""), folded)
     folded = re.sub(r"(?<![\w.])\.(?=\d)", "0.", folded)
     kept = {place for match in kept_signs.finditer(folded) for place in range(*match.span())}
@@ -141,14 +141,15 @@ def _form(gold: str) -> Callable[[str], str]:
 _EXACT = re.compile(r"exact answer\W*:[\s*_`]*(\S.*)", re.IGNORECASE)
 
 
-def normalized_exact(golds: Sequence[str], output: str | None) -> Score:
-    """1 where the normalised answer equals a gold (or alias).
+def stated(text: str) -> str:
+    """Return the last `Exact Answer:` line if there is one, otherwise the whole text."""
+    found: list[str] = _EXACT.findall(text)
+    return found[-1] if found else text
 
-    The answer is the last `Exact Answer:` line if there is one, otherwise the whole output.
-    """
-    text = said(output or "")
-    found = _EXACT.findall(text)
-    answer = found[-1] if found else text
+
+def normalized_exact(golds: Sequence[str], output: str | None) -> Score:
+    """1 where the normalised answer (see `stated`) equals a gold (or alias)."""
+    answer = stated(said(output or ""))
     right = any(_form(gold)(answer) == _form(gold)(gold) for gold in golds)
     return Score("exact", float(right), normalize(answer), _NORMALISED)
 

@@ -16,6 +16,7 @@ from typing import Any
 from rlm_eval.core.types import Score
 from rlm_eval.scoring import counted, reference_call, said
 from rlm_eval.scoring.dates import IncompleteDate, read_date, read_month
+from rlm_eval.scoring.numbers import ungrouped
 
 DECAY = 0.75
 """A count with error d scores DECAY**d."""
@@ -27,6 +28,9 @@ LENIENT_PHRASES = ("more common than", "less common than", "same frequency as")
 _NUMERIC, _DATE = "ANSWER_TYPE.NUMERIC", "ANSWER_TYPE.DATE"
 # For the synthetic scorers: 1 completed dates with today's date and read reasoning as answers.
 _VERSION = "2"
+# Of `fixed`: 2 read formal in "informal" and spam in "not spam" and "ham or spam", and knew no
+# separator of thousands but the comma.
+_FIXED_VERSION = "3"
 
 
 def read_gold(gold: object) -> list[Any]:
@@ -123,6 +127,10 @@ def oolong_lenient(gold: object, answer_type: str, output: object) -> Score:
 
 _KEY = re.compile(r"\b(?:label|answer|user|date)\s*:", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.0+)?(?![\w]|\.\d)")
+_NO_STATEMENT = re.compile(
+    r"(?:\b(?:not|non|no|or|nor|and|than|neither)|n['’]t)(?:\s+(?:a|an|the))?[\s\"'“‘(]+$"
+)
+"""The words before a label at the end of a reply that does not answer with this label alone."""
 _NEGATED = re.compile(
     r"(?:\bnot|\bneither|n't)\s+(?:the\s+)?(?:more|less) common|not the same freq\w+"
 )
@@ -171,12 +179,22 @@ def _month_year(text: str) -> tuple[int, int] | None:
         return None
 
 
+def _label_ends(folded: list[str], text: str) -> bool | None:
+    """Whether `text` ends with a gold label that it states; `None` without one at its end."""
+    stated = None
+    for label in folded:
+        if found := re.search(rf"(?<![\w-]){re.escape(label)}$", text.casefold()):
+            stated = stated or not _NO_STATEMENT.search(text.casefold()[: found.start()])
+    return stated
+
+
 def _fixed(golds: list[Any], answer_type: str, output: str) -> tuple[float, str]:
     kind, texts = answer_type.rpartition(".")[2], _candidates(output)
     folded = [str(gold).casefold() for gold in golds]
     if kind in ("NUMERIC", "USER"):
         for text in texts:
-            numbers = [re.sub(r",|\.0+$", "", n) for n in _NUMBER.findall(text)]
+            plain = ungrouped(text) if kind == "NUMERIC" else text
+            numbers = [re.sub(r",|\.0+$", "", n) for n in _NUMBER.findall(plain)]
             if numbers and kind == "USER":
                 alone = set(numbers) <= set(folded)
                 return float(alone), " ".join(numbers)
@@ -199,8 +217,8 @@ def _fixed(golds: list[Any], answer_type: str, output: str) -> tuple[float, str]
                 return float(phrase.group() in folded[0]), phrase.group()
     elif texts:
         named = {part.strip(_EDGES) for part in texts[0].casefold().split(",")}
-        ends = not _KEY.search(_clean(output)) and texts[-1].casefold().endswith(tuple(folded))
-        return float(texts[0].casefold() in folded or named <= set(folded) or ends), texts[0]
+        ends = not _KEY.search(_clean(output)) and _label_ends(folded, texts[-1])
+        return float(texts[0].casefold() in folded or named <= set(folded) or bool(ends)), texts[0]
     return 0.0, texts[0] if texts else ""
 
 
@@ -216,12 +234,17 @@ def oolong_fixed(gold: object, answer_type: str, output: object) -> Score:
         golds = read_gold(gold)
         value, parsed = _fixed(golds, answer_type, text)
         plain = oolong_official(gold, answer_type, text)
-        # A repair never lowers a score, except for a negated phrase that was credited wrongly.
-        if (plain.value or 0.0) > value and not answer_type.endswith("COMPARISON"):
+        # A repair never lowers a score, except for a negated phrase or label credited wrongly.
+        negated = answer_type.endswith("COMPARISON") or (
+            answer_type.endswith("LABEL")
+            and _label_ends([str(one).casefold() for one in golds], _clean(text).strip(_EDGES))
+            is False
+        )
+        if (plain.value or 0.0) > value and not negated:
             return plain.value or 0.0, plain.parsed
         return value, parsed
 
-    return reference_call("fixed", repaired, _VERSION)
+    return reference_call("fixed", repaired, _FIXED_VERSION)
 
 
 def _typed(text: str) -> int | str | list[str]:

@@ -22,7 +22,8 @@ import orjson
 from rlm_eval.core.errors import ConfigError
 from rlm_eval.core.types import Answer, Sample, Score, canonical_text, text_hash
 from rlm_eval.scoring import said
-from rlm_eval.scoring.match import normalized_contains, normalized_exact
+from rlm_eval.scoring.match import normalized_contains, normalized_exact, stated
+from rlm_eval.scoring.numbers import NUMBER, ungrouped, value_of
 from rlm_eval.scoring.registry import SCORERS
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft
@@ -30,9 +31,10 @@ from rlm_eval.tasks.hub import LoadedTask
 from rlm_eval.tasks.rows import file_rows
 
 OWN_METRICS = {"contains": normalized_contains, "exact": normalized_exact}
-_NUMBER = re.compile(
-    r"(?<![\w.,:/])[-+]?(?:(?:\d{1,3}(?:,\d{2,3})*,\d{3}|\d+)(?:\.\d+)?|\.\d+)(?:[eE][-+]?\d+)?(?![\w:/]|[.,]\d|-\d)"
-)
+_LISTED = re.compile(r"(?<![\d.,])\d+(?:,\d+){2,}(?![\d.,])")
+"""[1,2,5]: one comma could be that of a decimal."""
+_WRITTEN = re.compile(r"\.\d*[1-9]0+$|[eE]\d")
+"""A gold in digits that is no number: a version such as 3.10, a commit such as 12e4567."""
 _AFTER_NO = "it|they|he|she|we|i|you|there|this|that|these|those|because|since|as|but|and|the"
 _VERDICT = re.compile(
     r"(?:(\b(?:can)?not|n['\u2019]t) (?:(?:be|really|quite|actually) )?)?"
@@ -41,10 +43,12 @@ _VERDICT = re.compile(
 )
 """A boolean in a reply. The "no" of "no idea" and "no evidence" does not count."""
 _TRUTHS = {"yes": True, "true": True, "no": False, "false": False}
-_OWN_VERSION = "8"
+_OWN_VERSION = "9"
 """Version of `contains` and `exact` here. 4 read "I have no idea" as a no; 5 missed the minus sign
 U+2212 and, in scripts without spaces, answers within a sentence; 6 found the article of "a dog" for
-the choice A, and 12% in 12.5%; 7 found "5 km" in "2.5 km", 12 in 1,2, and a yes in "isn't true"."""
+the choice A, and 12% in 12.5%; 7 found "5 km" in "2.5 km", 12 in 1,2, and a yes in "isn't true";
+8 compared floats, knew no separator of thousands but the comma, found 19 in COVID-19 and foo in
+foo_bar, missed 5 in "is:5", and read no number or boolean in an `Exact Answer:` line."""
 _CHOICE = re.compile(
     r"(?<![\w'’])(?:[AI](?! (?!(?:is|and|or|but|because|since|as)\b)[a-z])"
     r"|[ai](?=[)\].,:;\"'*!`]|\s*$))(?![\w'’-])"
@@ -295,12 +299,14 @@ def _own(metric: str, golds: list[Any], text: str) -> Score:
         for gold in words:
             if _UNSPACED.search(gold) and _stands_in(gold.strip(), said(text)):
                 return Score(metric, 1.0, gold, _OWN_VERSION)
-    bare = said(text).strip().strip("*_`$€£% ").rstrip("*_`.$€£% ")
+    read = ungrouped(said(text) if metric == "contains" else stated(said(text)))
+    bare = read.strip().strip("*_`$€£% ").rstrip("*_`.$€£% ")
     hit = None
     if numbers := [number for gold in golds if (number := _number(gold)) is not None]:
-        hit = next((n for n in _NUMBER.findall(said(text)) if _value(n) in numbers), None)
+        apart = _LISTED.sub(lambda listed: listed[0].replace(",", ", "), read)
+        hit = next((n for n in re.findall(NUMBER, apart) if value_of(n) in numbers), None)
     truths = [gold for gold in golds if isinstance(gold, bool)]
-    if truths and (verdict := _VERDICT.search(said(text))):
+    if truths and (verdict := _VERDICT.search(read)):
         is_true = (verdict[2].lower() in ("yes", "true")) != bool(verdict[1])
         hit = verdict[0] if is_true in truths else hit
     if metric == "exact" and hit != bare:
@@ -315,19 +321,15 @@ def _stands_in(gold: str, text: str) -> bool:
     return re.search(f"{before}{re.escape(gold)}{after}", text) is not None
 
 
-def _number(gold: Any) -> float | None:
+def _number(gold: Any) -> Decimal | None:
     """The number of a numeric or digit-string gold; `None` for other golds."""
     if isinstance(gold, bool):
         return None
     text = str(gold).strip()
     if unit := _UNIT.fullmatch(text):
         text = unit[1] or unit[2]
-    is_label = text.startswith("0") and text.isdigit() and len(text) > 1  # 007 is not the number 7
-    return _value(text) if _NUMBER.fullmatch(text) and not is_label else None
-
-
-def _value(text: str) -> float | None:
-    try:
-        return float(text.replace(",", ""))
-    except ValueError:
+    elif isinstance(gold, str) and _WRITTEN.search(text):
         return None
+    text = text if " " in text else ungrouped(text)  # 020 123 456 may be a telephone number
+    is_label = text.startswith("0") and text.isdigit() and len(text) > 1  # 007 is not the number 7
+    return value_of(text) if re.fullmatch(NUMBER, text) and not is_label else None

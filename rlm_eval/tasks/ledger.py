@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 from rlm_eval.core.types import Answer, Density, Sample, Score
 from rlm_eval.scoring import said
+from rlm_eval.scoring.numbers import ungrouped, without_remark
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft, GeneratedTask, data, fit, rng, top_up
 
@@ -147,13 +148,14 @@ class Ledger(GeneratedTask):
 
 
 def _score(scorer: str, value: float, parsed: str | None = None) -> Score:
-    # Version 1 parsed the cents of 12,345.00 as the number, 2 read reasoning as answers.
-    return Score(scorer, value, parsed, version="3")
+    # Version 1 parsed the cents of 12,345.00 as the number, 2 read reasoning as answers, 3 knew no
+    # separator of thousands but the comma and took the 34 of "12,345 (34 entries)".
+    return Score(scorer, value, parsed, version="4")
 
 
 def _last_number(text: str) -> int | float | None:
     """The last number of `text`; `None` without one, or where it is too long for an amount."""
-    found = re.findall(r"-?\d[\d,]*(?:\.\d+)?", text)
+    found = re.findall(r"-?\d[\d,]*(?:\.\d+)?", without_remark(ungrouped(text)))
     number = re.sub(r"\.0+$", "", found[-1]).replace(",", "") if found else ""
     # A list such as 1,2,3,... parses as one number; arithmetic on hundreds of digits fails.
     if not 0 < len(number) <= _MOST_DIGITS:

@@ -41,6 +41,13 @@ def test_a_raising_reference_scores_none_and_counts_zero(gold, kind, output):
         ("[datetime.date(2023, 6, 29)]", DATE, "Date: June 2023", 0.0),
         ("[1234]", NUMERIC, "<think>Answer: 5</think>There are 1,234", 1.0),
         ("[12]", NUMERIC, "Answer: twelve", 0.0),
+        ("[1234]", NUMERIC, "Answer: $1{,}234$", 1.0),
+        ("['formal']", LABEL, "The most common label is informal.", 0.0),
+        ("['toxic']", LABEL, "non-toxic", 0.0),
+        ("['spam']", LABEL, "The label is not spam", 0.0),
+        ("['spam']", LABEL, "ham or spam", 0.0),
+        ("['not spam']", LABEL, "The most common label is not spam.", 1.0),
+        ("['formal']", LABEL, 'The most common label is "formal".', 1.0),
     ],
 )
 def test_fixed(gold, kind, output, expected):
@@ -101,6 +108,15 @@ def test_what_normalisation_must_not_lose(gold, right, wrong):
         ("Answer: 1\n\nExplanation: settle(2) takes the even branch.", "1"),
         ("The answer is option (2), not 3.", "2"),
         ("As f(2) says:\n(1)", "1"),
+        ("2\n\nExplanation: a imports b (step 1), then c is called 2 times.", "2"),
+        ("**2**\n\nThe handler is registered in step 1.", "2"),
+        ("2: the cache is filled lazily (depth 1).", "2"),
+        ("The correct choice is 2. Choices 0, 1 and 3 confuse the two.", "2"),
+        ('{"answer": 2}', "2"),
+        ("Option 2 is correct, as step 1 shows.", "2"),
+        ("1. Read a.\n2. Read b.\nTherefore 3.", "3"),
+        ("It is either 1 or 2.", None),
+        ("It takes 2.5 s.", None),
     ],
 )
 def test_choices_of_the_rlm_surface(output, expected):
@@ -117,6 +133,16 @@ def test_choices_of_the_rlm_surface(output, expected):
         ("the answer is a class named Foo, choice (C)", "C"),
         ("Answer: A\n\nexplanation", "A"),
         ("(B) is wrong. (d)", "D"),
+        ("The correct answer is (C). (A) is wrong, as it is later.", "C"),
+        ("The correct answer is (B). Options (A), (C), and (D) are wrong.", "B"),
+        ("The correct answer is (B), not (A).", "B"),
+        ("Option C is correct.", "C"),
+        ("The correct choice is C: it returns 5", "C"),
+        ('{"answer": "C"}', "C"),
+        ("C: it returns 5", "C"),
+        ("(A) fails.\n(B) fails.\nTherefore (C).", "C"),
+        ("A) x\nB) y\nIt is unclear", None),
+        ("(A) and (B) both fit", None),
     ],
 )
 def test_choices_by_letter(output, expected):

@@ -255,6 +255,29 @@ def _scored(tmp_path, gold, reply, metric="contains"):
         ("yes", "That isn\N{RIGHT SINGLE QUOTATION MARK}t really true.", 0.0),
         ("no", "That can't be true.", 1.0),
         ("no", "That cannot be true.", 1.0),
+        (1234567890123456789, "It is 1234567890123456788.", 0.0),  # equal as floats
+        ("1234567890123456789", "It is 1234567890123456788.", 0.0),
+        ("12e4567", "commit 99e9999", 0.0),  # both infinite as floats
+        ("3.10", "Python 3.1", 0.0),
+        ("3.10", "Python 3.10.", 1.0),
+        ("12.0", "It is 12.", 1.0),  # as data frames write integers
+        (200, "1 200 Euro", 0.0),
+        (200, "1'200", 0.0),
+        (200, "$1{,}200$", 0.0),
+        (1200, "1 200 Euro", 1.0),
+        (1200, "1\u202f200", 1.0),
+        (1200, "$1{,}200$", 1.0),
+        ("020 123 456", "020-123-456", 1.0),
+        (19, "COVID-19", 0.0),
+        (5, "The answer is:5", 1.0),
+        (5, "5: see above", 1.0),
+        (5, '{"answer":5}', 1.0),
+        (5, "_5_", 1.0),
+        (5, "[1,2,5]", 1.0),
+        (5, "at 10:5", 0.0),
+        ("foo_bar", "`foo_bar_baz`", 0.0),
+        ("foo", "foo_bar", 0.0),
+        ("foo_bar", r"It is _foo\_bar_.", 1.0),
     ],
 )
 def test_golds_of_every_type_are_read_from_chatty_replies(tmp_path, gold, reply, value):
@@ -271,6 +294,9 @@ def test_exact_wants_the_answer_alone_and_stands_beside(tmp_path):
     assert _scored(tmp_path, 12, "It is 12.", "exact") == 0.0
     assert _scored(tmp_path, 12, "12.", "exact") == 1.0
     assert _scored(tmp_path, 0.5, ".5", "exact") == 1.0
+    assert _scored(tmp_path, 12, "3 + 9.\nExact Answer: **12**", "exact") == 1.0
+    assert _scored(tmp_path, "12", "It is 12.\nExact Answer: 13", "exact") == 0.0
+    assert _scored(tmp_path, True, "No doubt.\nExact Answer: yes", "exact") == 1.0
     task = Custom(path=_jsonl(tmp_path, ROWS), tokenizer="approx4")
     one = next(task.samples())
     assert [s.scorer for s in task.score(one, Answer("grey"))] == ["contains", "exact"]

@@ -105,6 +105,30 @@ def test_amounts(text, value):
     assert amount(14, "days", text).value == value
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2,154", 1.0),
+        ("2,154 minutes", 1.0),
+        ("2 154", 1.0),
+        ("2\u202f154 minutes", 1.0),
+        ("$2{,}154$", 1.0),
+        (r"\boxed{2\,154}", 1.0),
+        ("2'154", 1.0),
+        ("2,154.00 minutes", 1.0),
+        ('{"minutes":2154}', 1.0),
+        ("2154 (5 incidents)", 1.0),
+        ("2154 minutes, i.e. 35 h 54 minutes", 1.0),
+        ("35 hours and 54 minutes (2154 minutes)", 1.0),
+        ("12,154 minutes", 0.0),
+        ("2,1540", 0.0),
+        ("2154.5 minutes", 0.0),
+    ],
+)
+def test_amounts_of_four_digits_in_every_notation(text, value):
+    assert amount(2154, "minutes", text).value == value
+
+
 def test_a_search_or_a_program_solves_what_says_so():
     kinds = ("s_niah", "niah_gen", "ledger", "ruler_", "graphwalks_gen", "contract", "server_log")
     found = {}
