@@ -25,6 +25,23 @@ def model(hub, files):
     return hub
 
 
+def test_a_local_file_that_is_missing_is_not_at_hand(tmp_path, capsys):
+    there = tmp_path / "lines.csv"
+    there.write_text("text,label")
+    given = ["prefetch", "debug=scripted", "method=long_context"]
+    assert main([*given, "task=oolong_rows", f"task.path={there}"]) == 0
+    assert f"at hand  file {there}" in capsys.readouterr().out
+    for asked in (
+        ["task=custom", "task.path=none.jsonl"],
+        ["task=oolong_rows", "task.path=none.jsonl"],
+        ["task=browsecomp_plus", f"task.path={there}", "task.corpus_path=none.jsonl"],
+    ):
+        assert main([*given, *asked]) == 1
+        told = capsys.readouterr().out
+        assert "cannot be had  file none.jsonl: no such file" in told
+        assert "everything is at hand" not in told
+
+
 def test_sizes_are_told_before_anything_is_fetched(model, capsys):
     assert main(["prefetch", "--dry-run", *GIVEN]) == 0
     told = capsys.readouterr().out

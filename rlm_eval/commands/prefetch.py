@@ -5,9 +5,9 @@ rlm-eval prefetch --suite rlm_paper_table1 task=oolong,pairs
 rlm-eval prefetch --suite rlm_paper_table1 --dry-run       (prints the sizes, downloads nothing)
 
 Overrides are those of `rlm-eval run`, with --suite those of `rlm-eval suite`. Sizes are printed
-before a download starts; files that are present are skipped. Afterwards the run works with
-HF_HUB_OFFLINE=1. Files of the hub go to HF_HOME, everything else to RLM_EVAL_CACHE; both may be
-copied to a machine without a network.
+before a download starts; files that are present are skipped. A local file that a task names must
+exist. Afterwards the run works with HF_HUB_OFFLINE=1. Files of the hub go to HF_HOME, everything
+else to RLM_EVAL_CACHE; both may be copied to a machine without a network.
 """
 
 from __future__ import annotations

@@ -25,7 +25,8 @@ SHORT = 20
 PHRASES = ("more common", "less common", "same frequency")
 LENIENT_PHRASES = ("more common than", "less common than", "same frequency as")
 
-_NUMERIC, _DATE = "ANSWER_TYPE.NUMERIC", "ANSWER_TYPE.DATE"
+_TYPE = "ANSWER_TYPE."
+_NUMERIC, _DATE = f"{_TYPE}NUMERIC", f"{_TYPE}DATE"
 # For the synthetic scorers: 1 completed dates with today's date and read reasoning as answers.
 _VERSION = "2"
 # Of `fixed`: 2 read formal in "informal" and spam in "not spam" and "ham or spam", and knew no
@@ -41,10 +42,19 @@ def read_gold(gold: object) -> list[Any]:
     text = str(gold)
     if "datetime" in text:
         return [datetime.strptime(text, "[datetime.date(%Y, %m, %d)]")]
-    values = ast.literal_eval(text)
+    told = f"gold {text!r:.60} is not a list such as [7] or ['spam']"
+    try:
+        values = ast.literal_eval(text)
+    except (SyntaxError, ValueError) as error:
+        raise type(error)(told) from error
     if not isinstance(values, list | tuple | str):
-        raise TypeError(f"gold {text!r} is not a list")
+        raise TypeError(told)
     return list(values)
+
+
+def is_answer_type(kind: str) -> bool:
+    """True for `ANSWER_TYPE.NUMERIC` and the like; counts of another form compare as texts."""
+    return kind.startswith(_TYPE)
 
 
 def _decay(gold: object, predicted: str) -> float:

@@ -29,7 +29,8 @@ _ID = r"(?:user\s*(?:id)?\s*[:#]?\s*)?[\"'“‘]?\s*(?:user\s*)?(\d+)\s*[\"'”
 _TOLERANT = re.compile(rf"[(\[]\s*{_ID}\s*,\s*{_ID}\s*[)\]]", re.IGNORECASE)
 _MOST_DIGITS = 4300
 """Python refuses to parse longer integers; no real id is that long."""
-_EMPTY = ("", "None", "[]")
+EMPTY = ("", "None", "[]")
+"""Texts that the reference reads as no pairs."""
 
 
 def pack(first: int, second: int) -> int:
@@ -148,7 +149,7 @@ def pairs_f1(gold: Any, output: Any) -> Score:
     answer = _answer(output)
     wanted = read_gold(gold)
     if not len(wanted):
-        literal = answer.strip() in _EMPTY if isinstance(answer, str) else not answer
+        literal = answer.strip() in EMPTY if isinstance(answer, str) else not answer
         return Score("official", float(literal), "0 pairs" if literal else None, _VERSION)
     predicted = _read(answer, _STRICT)
     return Score("official", _f1(predicted, wanted), f"{len(predicted)} pairs", _VERSION)

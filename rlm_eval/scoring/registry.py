@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
 from rlm_eval.core.errors import RlmEvalError
@@ -21,7 +21,13 @@ def _plain(score: Score, **more: Any) -> Row:
 
 
 def _oolong(function: Callable[[object, str, object], Score]) -> Callable[[Row], Row]:
-    return lambda row: _plain(function(row["gold"], str(row["answer_type"]), row["output"]))
+    def scored(row: Row) -> Row:
+        kind = str(row["answer_type"])
+        if kind and not oolong.is_answer_type(kind):  # an import may have none
+            raise ValueError(f"answer_type {kind!r}: its form is that of ANSWER_TYPE.NUMERIC")
+        return _plain(function(row["gold"], kind, row["output"]))
+
+    return scored
 
 
 def _ruler(function: Callable[[object, str], Score]) -> Callable[[Row], Row]:
@@ -102,6 +108,8 @@ def find_scorer(name: str) -> Callable[[Row], Row]:
 
 _OF_SETS = ("pairs_f1", "set_f1")
 """Scorers for which an empty gold is one: nothing is to be named."""
+_PART = 1000
+"""Characters, or entries, of a gold in which a pair must occur: a gold may list millions."""
 _WITHOUT_GOLD = ("judge_text", "citations", "")
 """Kinds of `browsecomp_judge` that read no gold."""
 
@@ -117,17 +125,42 @@ def filled(gold: Any) -> Any:
     return None if gold == {} else gold
 
 
+def is_empty(name: str, gold: Any) -> bool:
+    """Return whether a gold of a scorer of sets states that nothing is to be named."""
+    if name not in _OF_SETS:
+        return False
+    if isinstance(gold, Mapping):
+        named = name == "pairs_f1" and {"a", "b"} <= gold.keys()
+        return named and not len(pairs.read_gold(gold))
+    if isinstance(gold, str):
+        return name == "pairs_f1" and gold.strip() in pairs.EMPTY
+    return isinstance(gold, list | tuple) and not gold
+
+
 def is_known(name: str, gold: Any) -> bool:
     """Return whether a gold can be scored: every answer contains a blank one.
 
-    An empty list is a gold for scorers of sets, and the judge's lists may be empty.
+    An empty list is a gold for scorers of sets, and the judge's lists may be empty. Another gold
+    of pairs names one: without, the scorer would read an empty list.
     """
     several = isinstance(gold, list | tuple)
+    if name in _OF_SETS and is_empty(name, gold):
+        return True
+    if name == "pairs_f1" and isinstance(gold, str | list | tuple):
+        return bool(pairs.read_gold(gold[:_PART]))
     if name in _OF_SETS:
-        return filled(gold) is not None or (gold is not None and not (several and gold))
+        return filled(gold) is not None
     if name == "browsecomp_judge":
         return gold is not None
     return filled(gold) is not None and not (several and len(filled(gold)) < len(gold))
+
+
+def unknown_gold(gold: Any) -> str:
+    """Say that a gold is not `is_known`, and what to do."""
+    return (
+        f"the gold {gold!r:.60} is null or blank, or has a blank entry, or no pair where the "
+        "scorer reads pairs: no answer can be compared with it. Give the gold, or remove the row"
+    )
 
 
 def _reads_gold(name: str, row: Row) -> bool:
@@ -149,12 +182,9 @@ def score_lines(lines: TextIO, name: str, place: str) -> Iterator[Row]:
             raise RlmEvalError(
                 f"{place}:{number}: expected a JSON object, got {type(row).__name__}"
             )
-        if _reads_gold(name, row) and not is_known(name, row["gold"]):
-            raise RlmEvalError(
-                f"{place}:{number}: the gold {row['gold']!r:.60} is null or blank, or has a blank "
-                "entry: no answer can be compared with it. Give the gold, or remove the line"
-            )
         try:
+            if _reads_gold(name, row) and not is_known(name, row["gold"]):
+                raise RlmEvalError(f"{place}:{number}: {unknown_gold(row['gold'])}")
             yield scorer(row)
         except KeyError as error:
             raise RlmEvalError(

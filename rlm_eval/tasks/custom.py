@@ -12,6 +12,7 @@ import datetime
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
@@ -24,17 +25,31 @@ from rlm_eval.core.types import Answer, Sample, Score, canonical_text, text_hash
 from rlm_eval.scoring import said
 from rlm_eval.scoring.match import normalized_contains, normalized_exact, stated
 from rlm_eval.scoring.numbers import NUMBER, ungrouped, value_of
-from rlm_eval.scoring.registry import SCORERS
+from rlm_eval.scoring.pairs import PairSet, read_gold
+from rlm_eval.scoring.registry import SCORERS, is_empty, is_known, unknown_gold
 from rlm_eval.tasks import Floor
 from rlm_eval.tasks.base import Draft
 from rlm_eval.tasks.hub import LoadedTask
-from rlm_eval.tasks.rows import file_rows
+from rlm_eval.tasks.oolong.floors import gold_text
+from rlm_eval.tasks.rows import file_rows, whole
 
 OWN_METRICS = {"contains": normalized_contains, "exact": normalized_exact}
 _LISTED = re.compile(r"(?<![\d.,])\d+(?:,\d+){2,}(?![\d.,])")
 """[1,2,5]: one comma could be that of a decimal."""
 _WRITTEN = re.compile(r"\.\d*[1-9]0+$|[eE]\d")
 """A gold in digits that is no number: a version such as 3.10, a commit such as 12e4567."""
+_METRICS = (*OWN_METRICS, *(name for name in SCORERS if name != "browsecomp_judge"))
+"""That one reads the reply of a judge, in which no gold occurs."""
+_OF_TEXTS = (*OWN_METRICS, "ruler_all", "ruler_part", "set_f1")
+"""Metrics whose golds are texts or lists of texts."""
+_FORMS = {
+    "oolong": "a list in brackets, such as [7] or ['spam'], with its ANSWER_TYPE in `answer_type`",
+    "longbench_v2": "one of the letters A to D",
+    "mrcr_v2": "12 random characters, then the text to repeat",
+    "mrcr_openai": "the text of the column `prefix`, then the text to repeat",
+    "pairs_f1": "pairs of numbers, such as (1, 2), (3, 4)",
+}
+"""Forms of other golds, by the start of the metric's name."""
 _AFTER_NO = "it|they|he|she|we|i|you|there|this|that|these|those|because|since|as|but|and|the"
 _VERDICT = re.compile(
     r"(?:(\b(?:can)?not|n['\u2019]t) (?:(?:be|really|quite|actually) )?)?"
@@ -88,8 +103,8 @@ class Custom(LoadedTask):
         super().__post_init__()
         if self.path is None:
             raise ValueError("path: name the file with your rows")
-        if self.metric not in (*OWN_METRICS, *SCORERS):
-            raise ValueError(f"metric={self.metric}: one of {', '.join([*OWN_METRICS, *SCORERS])}")
+        if self.metric not in _METRICS:
+            raise ValueError(f"metric={self.metric}: one of {', '.join(_METRICS)}")
 
     def drafts(self) -> Iterator[Draft]:
         """Yield the rows in file order. Other columns become `meta` where scalar.
@@ -114,8 +129,12 @@ class Custom(LoadedTask):
                 texts = isinstance(documents, list) and all(isinstance(d, str) for d in documents)
                 context = documents if texts else context
             context = _context(context, f"{place}, {self.context}")
-            if self.metric in OWN_METRICS:
+            if self.metric in _OF_TEXTS and not is_empty(self.metric, gold):
                 gold = _accepted(gold, f"{place}, {self.answer}")
+            if self.metric in SCORERS:  # they compare texts, not values
+                gold = [whole(one) for one in gold] if isinstance(gold, list) else whole(gold)
+            if self.metric in SCORERS and not is_known(self.metric, gold):
+                raise ConfigError(f"{place}, {self.answer}: {unknown_gold(gold)}")
             question = row[self.question]
             if not isinstance(question, str) or not question.strip():
                 raise ConfigError(f"{place}, {self.question}: the question must be a text")
@@ -156,13 +175,34 @@ class Custom(LoadedTask):
         return (Score(self.metric, value, version="2", flag=flag),)  # 1 read reasoning as answers
 
     def gold_answer(self, sample: Sample) -> Answer:
-        """The first accepted answer; for RULER's recall and F1 over sets all of them."""
-        golds = sample.target if isinstance(sample.target, list) else [sample.target]
-        if self.metric == "ruler_all":
+        """The first accepted answer, or all where the metric counts them, in the metric's form."""
+        gold, metric = sample.target, self.metric
+        golds = gold if isinstance(gold, list) else [gold]
+        if metric == "ruler_all":
             return Answer(", ".join(map(str, golds)))
-        if self.metric == "set_f1":
+        if metric == "set_f1":
             return Answer("\n".join(map(str, golds)))
+        if metric == "pairs_f1":
+            pairs = read_gold(gold)
+            return Answer(str(list(pairs.pairs()) if isinstance(pairs, PairSet) else gold))
+        if metric == "longbench_v2":
+            return Answer(f"The correct answer is ({gold})")
+        if metric == "oolong_real":
+            return Answer(f"\\boxed{{{gold}}}")
+        if metric.startswith("oolong_"):
+            with suppress(LookupError, SyntaxError, TypeError, ValueError):  # scored as it is
+                return Answer(gold_text(sample))
         return Answer(_worded(golds[0]))
+
+    def gold_fault(self, sample: Sample) -> str | None:
+        """See `LoadedTask`. Scorers of sets also have golds by which nothing is to be named."""
+        return None if is_empty(self.metric, sample.target) else super().gold_fault(sample)
+
+    @property
+    def gold_form(self) -> str:
+        """See `LoadedTask`."""
+        form = next((form for name, form in _FORMS.items() if self.metric.startswith(name)), None)
+        return f"For metric={self.metric} give {form or 'what one reply can contain'}"
 
     def floors(self) -> Mapping[str, Floor]:
         """Repeat the question."""

@@ -7,7 +7,6 @@ cached, their long texts by content. The meaning of a row is elsewhere.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,14 +20,15 @@ from rlm_eval.core import hub_client
 from rlm_eval.core.errors import ConfigError, MissingDependency
 from rlm_eval.core.fetch import alone
 from rlm_eval.core.hub_client import Listing, RemoteFile
+from rlm_eval.core.messages import warn
 from rlm_eval.core.paths import cache_dir, write_atomic
 from rlm_eval.core.types import text_hash
 from rlm_eval.tasks.base import _context_path, _keep, _Stored
-from rlm_eval.tasks.rows import Condition, class_names, file_rows, matching_groups
+from rlm_eval.tasks.hub_splits import split_files
+from rlm_eval.tasks.rows import Condition, class_names, file_rows, matching_groups, whole
 
 _LONG = 4096
 """Minimum characters of a text that is stored once, by content."""
-_DATA = (".parquet", ".jsonl", ".json", ".csv")
 _INSTEAD = (
     "or set {} to a local file with the same columns, or use the generated task of the same shape"
 )
@@ -251,11 +251,29 @@ def labelled_rows(source: HubRows, label: str) -> Iterator[dict[str, Any]]:
 
 
 def with_names(path: Path, label: str) -> Iterator[dict[str, Any]]:
-    """Rows of one file, with class names instead of numbers where its metadata has them."""
+    """Rows of one file, with class names instead of numbers where its metadata has them.
+
+    A row without a label has the class number -1: it is left out, with a message. Raises
+    `ConfigError` for another number that no class has.
+    """
     names = class_names(path, label)
-    for row in file_rows(path):
-        number = row.get(label)
-        yield {**row, label: names[number]} if names and number is not None else row
+    unlabelled = 0
+    for place, row in enumerate(file_rows(path), 1):
+        number = whole(row.get(label))
+        if names is None or number is None:
+            yield row
+        elif number == -1:
+            unlabelled += 1
+        elif isinstance(number, int) and 0 <= number < len(names):
+            yield {**row, label: names[number]}
+        else:
+            raise ConfigError(
+                f"{path}, row {place}: {label} is {number!r:.60}, and its {len(names)} classes are "
+                f"numbered from 0 ({', '.join(map(str, names[:5]))}); mend the number, or remove "
+                "the row"
+            )
+    if unlabelled:
+        warn(f"{path}: {unlabelled} rows without a label (class number -1) are left out")
 
 
 def _full(source: HubFile | HubRows) -> str:
@@ -282,86 +300,39 @@ def _is_whole(path: Path) -> bool:
     return all(_context_path(hashed).exists() for hashed in named)
 
 
-def split_files(of: Listing, config: str | None, split: str) -> list[RemoteFile]:
-    """The data files of a split: from the data set card, otherwise by folder and file names.
-
-    Raises `MissingDependency` where no file matches, and where the configuration is ambiguous: rows
-    of several configurations are never mixed.
-    """
-    data = [file for file in of.files if file.path.endswith(_DATA)]
-    patterns = _patterns(of, config, split)
-    found = [file for file in data if any(fnmatch(file.path, p) for p in patterns)]
-    if not found:
-        inside = [f for f in data if config in (None, "default") or config in _words(f.path)]
-        found = [f for f in inside if split in _words(f.path)]
-        if not found and split == "train":  # a data set without splits
-            found = inside
-        folders = {f.path.split("/")[0] for f in found if re.fullmatch(_CONVERTED, f.path)}
-        if config is None and len(folders) > 1:
-            raise _unknown_config(of, config, sorted(folders))
-    if not found:
-        named = ", ".join(file.path for file in data[:5]) or "no data file"
-        part = f"configuration {config}, split {split}" if config else f"split {split}"
-        raise MissingDependency(f"{of} has no file of {part} (it has {named})")
-    return found
-
-
-_CONVERTED = r"[^/]+/[^/]+/\d{4}\.parquet"
-"""CONFIGURATION/SPLIT/NUMBER.parquet: paths of the hub's Parquet copies."""
-
-
-def _unknown_config(of: Listing, config: str | None, known: Sequence[str]) -> MissingDependency:
-    what = "has several configurations" if config is None else f"has no configuration {config}"
-    return MissingDependency(f"{of} {what}; set task.config to one of {', '.join(known)}")
-
-
-def _patterns(of: Listing, config: str | None, split: str) -> list[str]:
-    named = {str(one.get("config_name", "default")): one for one in of.configs}
-    marked = [name for name, one in named.items() if one.get("default") is True]
-    chosen = config or ("default" if "default" in named else next(iter(marked or named), ""))
-    if config not in (None, "default") and named and config not in named:
-        raise _unknown_config(of, config, list(named))
-    if config is None and len(named) > 1 and not marked and "default" not in named:
-        raise _unknown_config(of, config, list(named))
-    files = named.get(chosen, {}).get("data_files") or []
-    if isinstance(files, str):
-        files = [{"split": "train", "path": files}]
-    found: list[str] = []
-    for entry in files:
-        if isinstance(entry, dict) and entry.get("split", "train") == split:
-            paths = entry.get("path", [])
-            found += [paths] if isinstance(paths, str) else list(paths)
-    return [pattern.replace("**/", "*") for pattern in found]
-
-
-def _words(path: str) -> set[str]:
-    whole = path.rpartition(".")[0]
-    return {
-        word for part in whole.split("/") for word in (part, *part.replace("-", "_").split("_"))
-    }
-
-
 def hub_or_file(
-    path: str | None, source: HubRows, needs: Sequence[str] = ()
+    path: str | None, source: HubRows, needs: Sequence[str] = (), nullable: Sequence[str] = ()
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of `source`: from a local file with its columns where one is set.
 
     Raises `ConfigError` where a row of that file lacks a column of `needs`, otherwise of the
-    source's.
+    source's, or has none in one that is not `nullable`.
     """
     if path is None:
         return source.rows()
-    return with_columns(path, file_rows(path, source.where), needs or source.columns)
+    needed = needs or source.columns
+    return with_columns(path, file_rows(path, source.where), needed, nullable)
 
 
 def with_columns(
-    path: str, rows: Iterator[dict[str, Any]], needs: Sequence[str]
+    path: str,
+    rows: Iterator[dict[str, Any]],
+    needs: Sequence[str],
+    nullable: Sequence[str] = (),
 ) -> Iterator[dict[str, Any]]:
-    """The rows of a user's file. Raises `ConfigError` where a required column is missing."""
-    for row in rows:
+    """The rows of a user's file. Raises `ConfigError` where a required column is missing or null.
+
+    A null would become the text "None": as a context, a choice or a gold.
+    """
+    for number, row in enumerate(rows, 1):
         if lacking := [name for name in needs if name not in row]:
             raise ConfigError(
                 f"{path}: a row has no column {', '.join(lacking)}; it has {', '.join(row)}. The "
                 "file needs the columns of the data set that it stands for"
+            )
+        if null := [name for name in needs if row[name] is None and name not in nullable]:
+            raise ConfigError(
+                f"{path}: row {number} of those that the task reads has null for "
+                f"{', '.join(null)}; give the values, or remove the row"
             )
         yield row

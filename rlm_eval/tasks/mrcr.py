@@ -210,11 +210,12 @@ class MrcrV2(_V2, LoadedTask):
         path = str(self.path)
         rows = with_columns(path, file_rows(path), ("queries", "answer", "context_len"))
         for number, row in enumerate(rows):
-            start = row["queries"].rindex("Prepend ")
+            with self.reading(f"row {number + 1}"):
+                start = row["queries"].rindex("Prepend ")
+                nominal = int(float(row["context_len"]))  # other CSV writers produce "8192.0"
             question = row["queries"][start:].strip().removesuffix("Assistant:").rstrip()
             context = row["queries"][:start].rstrip().removesuffix("User:")
             name = str(number)
-            nominal = int(float(row["context_len"]))  # other CSV writers produce "8192.0"
             meta = {"needles": _needles_of(question, context), "nominal": nominal}
             yield Draft(question, context, row["answer"], name, name, meta=meta, length=nominal)
 
@@ -260,12 +261,15 @@ class MrcrOpenai(LoadedTask):
     def drafts(self) -> Iterator[Draft]:
         """Yield the rows of the bin (prompt and answer under o200k, as on the card)."""
         for number, row in enumerate(hub_or_file(self.path, self._rows)):
-            *turns, last = json.loads(row["prompt"])
-            tokens = sum(self.counter.count(t["content"]) for t in [*turns, last])
-            tokens += self.counter.count(row["answer"])
+            with self.reading(f"row {number + 1} of n_needles={self.needles}"):
+                *turns, last = json.loads(row["prompt"])
+                if not all(isinstance(turn["content"], str) for turn in [*turns, last]):
+                    raise TypeError("the content of a turn is not one text")
+                tokens = sum(self.counter.count(t["content"]) for t in [*turns, last])
+                tokens += self.counter.count(row["answer"])
+                context = "".join(f"{t['role'].capitalize()}: {t['content']}\n\n" for t in turns)
             if not self._lower <= tokens <= self.length:
                 continue
-            context = "".join(f"{t['role'].capitalize()}: {t['content']}\n\n" for t in turns)
             prefix = row["random_string_to_prepend"]
             meta = {"prefix": prefix, "needles": row["n_needles"]}
             name = f"{self.needles}-{self.length}-{number}"  # no row is in two bins

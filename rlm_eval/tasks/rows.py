@@ -10,6 +10,7 @@ import mmap
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -103,6 +104,11 @@ def _number(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+def whole(value: Any) -> Any:
+    """A number without a fraction as an integer: tables with holes write 3 as 3.0."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def in_turns(rows: Sequence[tuple[str, _Row]]) -> Iterator[tuple[str, _Row]]:
@@ -264,9 +270,12 @@ def class_names(file: Path, column: str) -> list[str] | None:
     if file.suffix.lower() != ".parquet":
         return None
     kept = (_opened(file).schema_arrow.metadata or {}).get(b"huggingface")
-    features = orjson.loads(kept)["info"]["features"] if kept else {}
-    names: list[str] | None = features.get(column, {}).get("names")
-    return names
+    found: Any = None
+    with suppress(orjson.JSONDecodeError):
+        found = orjson.loads(kept or b"null")
+    for key in ("info", "features", column, "names"):  # other writers, other shapes
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, list) else None
 
 
 def matching_groups(metadata: Any, where: Sequence[Condition]) -> list[int]:

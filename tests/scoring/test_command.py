@@ -103,6 +103,23 @@ def test_an_empty_set_is_a_gold_and_null_is_none(scorer, output, tmp_path, capsy
     assert main(["--scorer", scorer, str(file)]) == 2
 
 
+@pytest.mark.parametrize("gold", ["x", ["x"], ["1 and 2"], [None], float("nan")])
+def test_a_gold_of_pairs_without_one_is_no_empty_list(gold, tmp_path, capsys):
+    """It was taken for one: an empty answer scored 1."""
+    file = tmp_path / "in.jsonl"
+    file.write_text(json.dumps({"gold": gold, "output": ""}))
+    assert main(["--scorer", "pairs_f1", str(file)]) == 2
+    assert "no pair where the scorer reads pairs" in capsys.readouterr().err
+
+
+def test_a_type_of_answer_of_another_form_is_an_error(tmp_path, capsys):
+    """By `NUMERIC` a count that is off by one would score 0."""
+    file = tmp_path / "in.jsonl"
+    file.write_text(json.dumps({"gold": "[7]", "answer_type": "NUMERIC", "output": "8"}))
+    assert main(["--scorer", "oolong_official", str(file)]) == 2
+    assert "'NUMERIC': its form is that of ANSWER_TYPE.NUMERIC" in capsys.readouterr().err
+
+
 def test_an_import_scores_nothing_against_an_unknown_gold():
     found = ours("ruler_all", ["x", ""], "hello", None)
     assert (found.value, found.flag) == (None, "the gold is null or blank")

@@ -119,10 +119,82 @@ def test_a_scorer_by_name_reads_the_rows_columns(tmp_path):
     assert task.score(sample, Answer("PREFIXtext"))[0].value == 1.0
     assert task.score(sample, Answer("text"))[0].value == 0.0
     bare = _jsonl(tmp_path, [{k: row[k] for k in ("context", "question", "answer")}], "b.jsonl")
-    task = Custom(path=bare, metric="mrcr_openai", tokenizer="approx4")
-    [sample] = task.samples()
-    with pytest.raises(ConfigError, match="needs the column 'prefix'"):
-        task.score(sample, Answer("x"))
+    with pytest.raises(ConfigError, match="needs the column 'prefix'"):  # before a call is paid
+        list(Custom(path=bare, metric="mrcr_openai", tokenizer="approx4").samples())
+
+
+NUMERIC, LABEL = "ANSWER_TYPE.NUMERIC", "ANSWER_TYPE.LABEL"
+
+
+def _of_metric(tmp_path, metric, gold, kind=LABEL):
+    row = {"context": "c", "question": "q", "answer": gold, "answer_type": kind, "prefix": "P"}
+    return Custom(path=_jsonl(tmp_path, [row]), metric=metric, tokenizer="approx4")
+
+
+@pytest.mark.parametrize(
+    ("metric", "gold", "told"),
+    [
+        ("ruler_part", "", "empty gold answer"),
+        ("ruler_part", ["", "x"], "empty gold answer"),
+        ("longbench_v2", 1, "the gold 1 scores 0, not 1.*one of the letters A to D"),
+        ("longbench_v2", "b", "one of the letters A to D"),
+        ("longbench_v2", "(B)", "one of the letters A to D"),
+        ("longbench_v2", ["B"], "one of the letters A to D"),
+        ("longbench_v2", " ", "is null or blank"),
+        ("oolong_official", "spam", r"a list in brackets, such as \[7\]"),
+        ("oolong_fixed", 7, r"a list in brackets, such as \[7\]"),
+        ("oolong_real", "", "is null or blank"),
+        ("mrcr_v2", "short", "12 random characters"),
+        ("mrcr_openai", "without", "the text of the column `prefix`"),
+        ("pairs_f1", "x", "no pair where the scorer reads pairs"),
+        ("pairs_f1", ["x"], "no pair where the scorer reads pairs"),
+        ("set_f1", ["a", ""], "empty gold answer"),
+        ("set_f1", "", "empty gold answer"),
+    ],
+)
+def test_a_gold_that_the_metric_cannot_read_is_refused_before_a_call(tmp_path, metric, gold, told):
+    with pytest.raises(ConfigError, match=f"(row|sample) 1.*{told}"):
+        list(_of_metric(tmp_path, metric, gold).samples())
+
+
+def test_a_type_of_answer_of_another_form_is_refused(tmp_path):
+    """By `NUMERIC` a count that is off by one would score 0."""
+    with pytest.raises(ConfigError, match="'NUMERIC': its form is that of ANSWER_TYPE.NUMERIC"):
+        list(_of_metric(tmp_path, "oolong_official", "[7]", "NUMERIC").samples())
+
+
+@pytest.mark.parametrize(
+    ("metric", "gold", "kind", "reply"),
+    [
+        ("longbench_v2", "B", LABEL, "The correct answer is (B)"),
+        ("oolong_official", "[7]", NUMERIC, "Answer: 7"),
+        ("oolong_official", ["spam"], LABEL, "Label: spam"),
+        ("oolong_lenient", "spam", LABEL, "It is spam."),  # the reference reads plain golds too
+        ("oolong_real", 7, LABEL, "\\boxed{7}"),
+        ("oolong_real", 7.0, LABEL, "\\boxed{7}"),  # tables with holes write 7 so
+        ("mrcr_openai", "Ptext", LABEL, "Ptext"),
+        ("mrcr_v2", "abcdefghijkltext", LABEL, "abcdefghijkltext"),
+        ("pairs_f1", [[1, 2], [3, 4]], LABEL, "(1, 2), (3, 4)"),
+        ("pairs_f1", "(1, 2), (3, 4)", LABEL, "(1, 2), (3, 4)"),
+        ("pairs_f1", {"a": [1, 2], "b": [3]}, LABEL, "(1, 3), (2, 3)"),
+        ("pairs_f1", [], LABEL, "[]"),  # nothing is to be named
+        ("pairs_f1", {"a": [1], "b": []}, LABEL, "[]"),
+        ("set_f1", [], LABEL, ""),
+        ("set_f1", {"text": ["Ann", "Bo"]}, LABEL, "Bo, Ann"),
+        ("ruler_all", {"text": ["Ann", "Bo"]}, LABEL, "Bo, Ann"),
+        ("ruler_part", 7.0, LABEL, "7"),
+    ],
+)
+def test_a_gold_in_the_metrics_form_scores_one(tmp_path, metric, gold, kind, reply):
+    task = _of_metric(tmp_path, metric, gold, kind)
+    (sample,) = task.samples()
+    for answer in (task.gold_answer(sample), Answer(reply)):
+        assert task.score(sample, answer)[0].value == 1.0
+
+
+def test_the_reply_of_a_judge_is_no_answer():
+    with pytest.raises(ValueError, match="metric=browsecomp_judge: one of contains, exact"):
+        Custom(path="x.jsonl", metric="browsecomp_judge")
 
 
 def test_errors_name_the_place(tmp_path):
@@ -308,7 +380,7 @@ def test_exact_wants_the_answer_alone_and_stands_beside(tmp_path):
         ({"start": 3}, r"row 1, answer: a dictionary with start; give a text"),
         ([], "row 1, answer: no accepted answer; drop the row"),
         ([["a"], ["b"]], r"\['a'\] is not a text, number or boolean"),
-        (["a", " "], "an empty answer"),
+        (["a", " "], "empty gold answer"),
         (None, "row 1: no answer; the row has"),
     ],
 )

@@ -15,8 +15,8 @@ from rlm_eval.core import hub_client
 from rlm_eval.core.errors import ConfigError, MissingDependency
 from rlm_eval.tasks.browsecomp.plus import BrowseCompPlus
 from rlm_eval.tasks.codeqa.longbench import CodeQA
-from rlm_eval.tasks.hub_rows import split_files
-from rlm_eval.tasks.mrcr import MrcrOpenai
+from rlm_eval.tasks.hub_splits import split_files
+from rlm_eval.tasks.mrcr import MrcrOpenai, MrcrV2
 from rlm_eval.tasks.oolong.pairs import OolongPairs
 from rlm_eval.tasks.oolong.real import OolongReal
 from rlm_eval.tasks.oolong.synth import OolongSynth
@@ -235,6 +235,50 @@ def test_rows_of_several_configurations_are_never_joined(listing, config, words)
     assert [file.path[:2] for file in split_files(listing, "y", "train")] == ["y/"]
 
 
+def _of_card(paths, data_files):
+    """A listing with one configuration of the card; `None` = no card."""
+    files = tuple(hub_client.RemoteFile(path, 1) for path in paths)
+    card = ({"config_name": "default", "data_files": data_files},) if data_files else ()
+    return hub_client.Listing("a/b", "d" * 40, "dataset", files, card)
+
+
+@pytest.mark.parametrize(
+    ("paths", "data_files", "split", "wanted"),
+    [
+        # Without splits; the files about the data are none of it.
+        (["data.jsonl", "dataset_infos.json"], None, "train", ["data.jsonl"]),
+        (["data.csv", "metadata.json", "config.json"], None, "train", ["data.csv"]),
+        (["part1.csv", "Test-1.csv", "dev.v2.csv"], None, "train", ["part1.csv"]),
+        (["training.csv", "testing.csv"], None, "train", ["training.csv"]),
+        (["a.csv", "evaluation.csv"], None, "test", ["evaluation.csv"]),
+        (["a.csv", "dev.csv"], None, "validation", ["dev.csv"]),
+        # A list of files in the card is the split train.
+        (["a.jsonl", "b_test.jsonl"], ["a.jsonl"], "train", ["a.jsonl"]),
+        (["a.csv", "metadata.json"], "metadata.json", "train", ["metadata.json"]),
+        # `*` stays within a folder, `**` does not.
+        (["a.csv", "x/b.csv"], "*.csv", "train", ["a.csv"]),
+        (["a.csv", "x/b.csv", "x/y/c.csv"], "**/*.csv", "train", ["a.csv", "x/b.csv", "x/y/c.csv"]),
+        (["a.csv", "x/b.csv", "x/y/c.csv"], "x/**", "train", ["x/b.csv", "x/y/c.csv"]),
+        (["x/a.csv", "y/x/a.csv"], "./x/*", "train", ["x/a.csv"]),
+    ],
+)
+def test_rows_of_other_splits_are_never_joined(paths, data_files, split, wanted):
+    found = split_files(_of_card(paths, data_files), None, split)
+    assert [file.path for file in found] == wanted
+
+
+@pytest.mark.parametrize(
+    ("paths", "data_files", "split", "told"),
+    [
+        (["test.csv", "valid.csv"], None, "train", r"no file of split train \(it has test.csv"),
+        (["a.csv", "b_test.csv"], ["a.csv"], "test", "no split test; it has train"),
+    ],
+)
+def test_a_split_that_is_not_there_is_an_error(paths, data_files, split, told):
+    with pytest.raises(MissingDependency, match=told):
+        split_files(_of_card(paths, data_files), None, split)
+
+
 def test_a_configuration_marked_as_the_default_is_taken():
     listing = _listed(["x/train.csv", "y/train.csv"], "x", "y")
     listing.configs[1]["default"] = True
@@ -267,6 +311,94 @@ def test_a_local_file_without_a_column_is_one_error(task, rows, lacking, tmp_pat
     path.write_bytes(made_hub.json_lines(whole))
     with pytest.raises(ConfigError, match=f"no column '?{lacking}"):
         list(replace(task, path=str(path)).samples())
+
+
+CODE, MRCR = made_hub.code_rows()[1], made_hub.mrcr_rows(8, 0)[0]
+SYNTH = made_hub.synth_rows("trec_coarse", made_hub.LENGTH)[0]
+REAL = made_hub.real_rows()[1]
+V2 = {
+    "queries": "User: Write a poem about x in y style.\n\nAssistant: abc\n\n"
+    "User: Prepend ABCDEFGHIJKL to the first poem about x in a y style. Assistant:",
+    "answer": "ABCDEFGHIJKLabc",
+    "context_len": 8192,
+}
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "told"),
+    [
+        *(
+            (replace(TASKS["codeqa"], surface=surface), CODE | {"answer": gold}, "not one of A to")
+            for surface in ("official", "rlm")
+            for gold in ("b", "(B)", "B ", 1, "", "AB")
+        ),
+        *((TASKS["codeqa"], CODE | {name: None}, f"null for {name}")
+          for name in ("answer", "context", "question", "choice_D")),
+        (TASKS["mrcr"], MRCR | {"prompt": [{"role": "user", "content": "x"}]}, "TypeError"),
+        (TASKS["mrcr"], MRCR | {"prompt": "[{"}, "JSONDecodeError"),
+        (TASKS["mrcr"], MRCR | {"prompt": '[{"role": "user", "content": []}]'}, "TypeError"),
+        (TASKS["mrcr"], MRCR | {"answer": "abc"}, "the gold 'abc' scores 0, not 1"),
+        (TASKS["mrcr"], MRCR | {"answer": None}, "null for answer"),
+        (TASKS["mrcr"], MRCR | {"random_string_to_prepend": None}, "null for random"),
+        (MrcrV2(path="-"), V2 | {"queries": "hello"}, "row 1: cannot be read .ValueError"),
+        (MrcrV2(path="-"), V2 | {"queries": None}, "null for queries"),
+        (MrcrV2(path="-"), V2 | {"context_len": "8k"}, "row 1: cannot be read .ValueError: .*8k"),
+        (MrcrV2(path="-"), V2 | {"answer": "short"}, "the gold 'short' scores 0, not 1"),
+        (MrcrV2(path="-"), V2 | {"answer": None}, "null for answer"),
+        (TASKS["synth"], SYNTH | {"answer": "7"}, "gold '7' is not a list such as"),
+        (TASKS["synth"], SYNTH | {"answer": "spam"}, "gold 'spam' is not a list such as"),
+        (TASKS["synth"], SYNTH | {"answer": None}, "null for answer"),
+        (TASKS["synth"], SYNTH | {"answer_type": "NUMERIC"}, "whose form is that of ANSWER_TYPE"),
+        (TASKS["synth"], SYNTH | {"answer_type": 3}, "TypeError"),
+        (TASKS["synth"], SYNTH | {"answer_type": None}, "null for answer_type"),
+        (TASKS["real"], REAL | {"answer": None}, "null for answer"),
+        (TASKS["real"], REAL | {"answer": " "}, "gives an empty answer 1, not 0"),
+        (TASKS["real"], REAL | {"answer": ["a", "b"]}, "is no text or whole number"),
+        (OolongPairs(**SHORT), SYNTH | {"context_window_text_with_labels": 3}, "TypeError"),
+    ],
+)  # fmt: skip
+def test_a_local_row_of_another_form_is_refused_before_a_call(task, row, told, tmp_path):
+    """A gold of another form scored 0, or an empty answer 1; others ended in a traceback."""
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(made_hub.json_lines([row]))
+    with pytest.raises(ConfigError, match=f"rows.jsonl.*{told}"):
+        list(replace(task, path=str(path), tokenizer="approx4").samples())
+
+
+def test_golds_that_tables_and_lists_write_otherwise_are_read(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    golds = [7.0, 7, "a, a", "Fire Bolt"]  # a list with a repeated item is the benchmark's own
+    rows = [
+        REAL | {"id": str(i), "question": f"What is {i}?", "answer": gold}
+        for i, gold in enumerate(golds)
+    ]
+    rows[0] |= {"question_type": None, "episodes": None}
+    path.write_bytes(made_hub.json_lines(rows))
+    samples = list(replace(TASKS["real"], path=str(path)).samples())
+    assert [sample.target for sample in samples] == ["7", "7", "a, a", "Fire Bolt"]
+
+
+def test_a_published_gold_is_kept_as_it_is(hub, files, capsys):
+    """With a message, once: a benchmark's own errors are part of its score."""
+    rows = [row | {"answer": " ", "question": row["id"]} for row in made_hub.real_rows()]
+    own = {"dnd/test.jsonl": made_hub.json_lines(rows)}
+    hub.repositories = {**files, made_hub.REAL: own}
+    assert len(list(TASKS["real"].samples())) == SIZES["real"]
+    told = capsys.readouterr().err
+    assert told.count("gives an empty answer 1, not 0; it is kept as published") == 1
+    list(TASKS["real"].samples())  # from the cache
+    assert not capsys.readouterr().err
+
+
+def test_published_pairs_of_another_form_are_one_error(hub, tmp_path):
+    path = tmp_path / "golds.json"
+    for golds in (
+        [{"id": "x", "question": "?", "answer": []}],
+        [{"id": "1", "question": "?", "answer": [3]}],
+    ):
+        path.write_text(json.dumps(golds))
+        with pytest.raises(ConfigError, match=r"golds\.json.*a row of the golds: cannot be read"):
+            list(replace(TASKS["pairs"], golds_path=str(path)).samples())
 
 
 def test_numbers_of_a_csv_file_are_numbers(tmp_path):

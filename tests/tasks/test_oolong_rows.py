@@ -4,6 +4,8 @@ import csv
 import json
 import random
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from rlm_eval.core.errors import ConfigError
@@ -147,6 +149,62 @@ def test_names_of_columns_are_only_for_tables(tmp_path):
     path = write(tmp_path / "lines.jsonl", lines())
     with pytest.raises(ConfigError, match="task.columns names those of a CSV or TSV file"):
         next(task(path, columns=["label", "text"]).samples())
+
+
+CLASS = {"names": ["ham", "spam"], "_type": "ClassLabel"}
+
+
+def _parquet(path, numbers, feature, features=None):
+    """Lines with the class numbers, and metadata as `datasets` and others write it."""
+    texts = [text for _, text in lines()][: len(numbers)]
+    named = {"info": {"features": {"label": feature}}} if features is None else features
+    table = pa.table({"text": texts, "label": numbers})
+    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(named)}), path)
+    return path
+
+
+NUMBERS = [i % 2 for i in range(80)]
+
+
+def test_a_row_without_a_label_is_left_out_and_counted(tmp_path, capsys):
+    """SNLI and its like have the class number -1 there: it was read as the last class."""
+    numbers = [-1 if i % 8 == 0 else n for i, n in enumerate(NUMBERS)]
+    made = task(_parquet(tmp_path / "a.parquet", numbers, CLASS))
+    texts = [text for _, text in lines()]
+    left_out = {text for text, number in zip(texts, numbers, strict=False) if number == -1}
+    pool = made.source().pool
+    assert {label: len(of) for label, of in pool.items()} == {"ham": 30, "spam": 40}
+    assert not left_out & {text for of in pool.values() for text in of}
+    assert "10 rows without a label (class number -1) are left out" in capsys.readouterr().err
+    without = [n for n in numbers if n != -1]
+    kept = [text for text, n in zip(texts, numbers, strict=False) if n != -1]
+    table = pa.table({"text": kept, "label": [CLASS["names"][n] for n in without]})
+    pq.write_table(table, tmp_path / "b.parquet")
+    assert task(tmp_path / "b.parquet").source().pool == pool
+
+
+def test_class_numbers_of_a_table_with_holes_are_read(tmp_path):
+    whole = task(_parquet(tmp_path / "a.parquet", NUMBERS, CLASS)).source().pool
+    floats = _parquet(tmp_path / "b.parquet", [float(n) for n in NUMBERS], CLASS)
+    assert task(floats).source().pool == whole
+
+
+@pytest.mark.parametrize(
+    ("numbers", "feature", "features", "told"),
+    [
+        ([2, *NUMBERS], CLASS, None, "row 1: label is 2, and its 2 classes are numbered from 0"),
+        ([0.5, *NUMBERS], CLASS, None, "row 1: label is 0.5"),
+        ([-2, *NUMBERS], CLASS, None, "row 1: label is -2"),
+        ([[0], [1]], [CLASS], None, "row 1: label is a list"),  # several labels a row
+        ([[0], [1]], {"feature": CLASS, "_type": "Sequence"}, None, "row 1: label is a list"),
+        ([0, 1], None, {"fingerprint": "x"}, "fewer than 20 different lines of 0, 1"),
+        ([0, 1], None, {"info": {"features": None}}, "fewer than 20 different lines of 0, 1"),
+        ([0, 1], None, [], "fewer than 20 different lines of 0, 1"),
+    ],
+)
+def test_labels_of_other_shapes_are_one_clear_error(tmp_path, numbers, feature, features, told):
+    with pytest.raises(ConfigError, match=told):
+        task(_parquet(tmp_path / "a.parquet", numbers, feature, features)).source()
 
 
 @pytest.mark.slow  # the import of datasets

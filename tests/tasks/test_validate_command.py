@@ -16,7 +16,7 @@ def test_a_users_own_rows(tmp_path, capsys):
     path.write_text(json.dumps({"context": "c", "question": "q", "answer": ""}) + "\n")
     assert main(["validate", "custom", f"task.path={path}", "tokenizer=approx4"]) == 2
     # a row whose answer was left out in the file: no answer would score 1
-    assert "row 1, answer: an empty answer" in capsys.readouterr().err
+    assert "row 1, answer: empty gold answer" in capsys.readouterr().err
 
 
 def test_what_cannot_be_had_is_an_error_where_it_was_named(capsys):

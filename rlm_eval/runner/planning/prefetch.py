@@ -2,7 +2,8 @@
 
 Each is fetched by the run's own code into the same place, so a later run needs no network. Official
 prompt texts are read from wheels while cells are built, so they are present before this list is
-made. Programs (vLLM, interpreters) are not included.
+made. Programs (vLLM, interpreters) are not included. A local file that a task names is listed too:
+without it the run fails as without a download.
 """
 
 from __future__ import annotations
@@ -11,20 +12,22 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
+from glob import glob
 from pathlib import Path
 from typing import Any
 
 from rlm_eval.config.cell import Cell
 from rlm_eval.core import hub_client
 from rlm_eval.core.amounts import known_sum
-from rlm_eval.core.errors import MissingDependency
+from rlm_eval.core.errors import ConfigError, MissingDependency
 from rlm_eval.core.hub_client import Listing, RemoteFile
 from rlm_eval.core.tokens import find_ranks, get_tokenizer
 from rlm_eval.core.types import text_hash
 from rlm_eval.models.servers.transformers_serve import TransformersServe
 from rlm_eval.models.servers.vllm import VLLM, in_cache
 from rlm_eval.models.servers.weights import Weights
-from rlm_eval.tasks.hub import LoadedTask
+from rlm_eval.tasks.hub import LoadedTask, local_files
 from rlm_eval.tasks.hub_rows import Source
 
 _RANKS = {"o200k_base", "cl100k_base"}
@@ -72,11 +75,20 @@ def _sources(cell: Cell) -> Sequence[Source]:
 
 def _of_task(cell: Cell) -> Iterator[Resource]:
     task = cell.task
+    for path in local_files(task):
+        yield Resource(f"file {path}", partial(_at_hand, path), _nothing)
     if _sources(cell) and isinstance(task, LoadedTask):
         # After its sources: it is derived from them without a request.
         name = f"samples of {task.name} ({text_hash(repr(task))[:8]})"
         yield Resource(name, _nothing, task.fetch)
     yield from _tokenizer(getattr(task, "tokenizer", None))
+
+
+def _at_hand(path: str) -> int:
+    """0 where the file exists (a reader of whole files takes a pattern); else `ConfigError`."""
+    if not Path(path).exists() and not glob(path):  # noqa: PTH207 it may be absolute
+        raise ConfigError("no such file; put it there, or change the task's setting")
+    return 0
 
 
 def _nothing() -> int:

@@ -151,7 +151,9 @@ class BrowseCompPlus(LoadedTask):
         kept = _Measured.kept(self)
         for index, (query_id, row) in enumerate(chosen.items()):
             documents = _Documents(row, corpus, self.documents, self.fill, canary)
-            yield self._sample(index, query_id, documents, kept)
+            with self.reading(f"query {query_id}, decrypted by ${self.canary_env}"):
+                sample = self._sample(index, query_id, documents, kept)
+            yield sample
         kept.write()
 
     def _sample(self, index: int, query_id: str, documents: _Documents, kept: _Measured) -> Sample:

@@ -100,6 +100,9 @@ class CodeQA(FourWay, LoadedTask):
     def drafts(self) -> Iterator[Draft]:
         """Yield the rows of the code domain, in the data set's order."""
         for row in hub_or_file(self.path, self._rows, _NEEDED):
+            with self.reading(f"row {row['_id']}"):
+                if row["answer"] not in tuple(LETTERS):
+                    raise ValueError(f"the answer {row['answer']!r:.60} is not one of A to D")
             choices = [str(row[f"choice_{letter}"]) for letter in LETTERS]
             question = ask(str(row["question"]), choices, self.surface)
             meta = {"difficulty": row.get("difficulty"), "length_class": row.get("length")}

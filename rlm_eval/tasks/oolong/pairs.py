@@ -259,7 +259,8 @@ class OolongPairs(_Pairs, LoadedTask):
         is_published = self.golds == "official"
         users = self._published_users() if is_published else set()
         for window in hub_windows(self.length, self.path, self.revision):
-            rows = parse(window["context_window_text_with_labels"])
+            with self.reading(f"window {window['context_window_id']}"):
+                rows = parse(window["context_window_text_with_labels"])
             if users <= {row.user for row in rows}:
                 break
         else:
@@ -281,6 +282,9 @@ class OolongPairs(_Pairs, LoadedTask):
                 cluster=key,
                 item=f"oolong_pairs|{query}",
             )
+
+    def gold_fault(self, sample: Sample) -> None:
+        """See `LoadedTask`. None: golds are derived from labels, and list up to 2 * 10^7 pairs."""
 
     def samples(self) -> Iterator[Sample]:
         """The samples, keyed by the nominal length."""
@@ -317,17 +321,19 @@ class OolongPairs(_Pairs, LoadedTask):
             yield int(row["id"]), str(row["question"]), _listed(row["answer"])
 
     def _published_users(self) -> set[int]:
-        return {user for _, _, pairs in self._published() for pair in pairs for user in pair}
+        with self.reading("a row of the golds"):
+            return {user for _, _, pairs in self._published() for pair in pairs for user in pair}
 
     def _checked_questions(self, derived: Mapping[int, PairSet]) -> dict[int, str]:
         """The published questions. Raises `RlmEvalError` where a gold disagrees with the labels."""
         found = {}
-        for query, question, pairs in self._published():
-            if not _same(pairs, derived[query]):
-                raise RlmEvalError(
-                    f"{self.name}: published gold of query {query} is not the labels'"
-                )
-            found[query] = question
+        with self.reading("a row of the golds"):
+            for query, question, pairs in self._published():
+                if not _same(pairs, derived[query]):
+                    raise RlmEvalError(
+                        f"{self.name}: published gold of query {query} is not the labels'"
+                    )
+                found[query] = question
         return found
 
 

@@ -21,7 +21,7 @@ from rlm_eval.tasks.base import Draft
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
 from rlm_eval.tasks.hub import LoadedTask
 from rlm_eval.tasks.hub_rows import HubRows, hub_or_file
-from rlm_eval.tasks.rows import in_turns
+from rlm_eval.tasks.rows import in_turns, whole
 
 REPOSITORY, REVISION = "oolongbench/oolong-real", "6bc9ef04866fcf005c9749b70649be69dd37fffb"
 _COLUMNS: tuple[str, ...] = ("id", "context_window_id", "context_window_text", "question")
@@ -77,10 +77,11 @@ class OolongReal(LoadedTask):
         texts: dict[str, str] = {}  # one copy of each text, not one per row
         tokens: dict[str, int] = {}
         kept = []
-        for row in hub_or_file(self.path, self._rows):
+        for row in hub_or_file(self.path, self._rows, nullable=("question_type", "episodes")):
             window = str(row["context_window_id"])
             if window not in tokens:
-                tokens[window] = self.counter.count(row["context_window_text"])
+                with self.reading(f"row {row['id']}"):
+                    tokens[window] = self.counter.count(row["context_window_text"])
                 texts[window] = row["context_window_text"]
             if tokens[window] > self.length:
                 texts[window] = ""
@@ -98,7 +99,11 @@ class OolongReal(LoadedTask):
             "episodes": len(row["episodes"]) if isinstance(row["episodes"], list) else 1,
         }
         item = f"{key}|{row['id']}"
-        gold = str(row["answer"])
+        gold = whole(row["answer"])
+        with self.reading(f"row {row['id']}"):
+            if not isinstance(gold, str | int):  # a list is a text with commas
+                raise TypeError(f"the answer {gold!r:.60} is no text or whole number")
+        gold = str(gold)
         return Draft(str(row["question"]), text, gold, key, item, tokens=tokens, meta=meta)
 
     def samples(self) -> Iterator[Sample]:
@@ -108,6 +113,11 @@ class OolongReal(LoadedTask):
     def score(self, sample: Sample, answer: Answer) -> tuple[Score, ...]:
         """The official score: counts by distance, lists by recall."""
         return (counted(oolong_real(sample.target, answer.text or "")),)
+
+    def gold_fault(self, sample: Sample) -> str | None:
+        """See `LoadedTask`. A published list with repeated items scores below 1."""
+        items = [item.strip() for item in str(sample.target).split(",") if item.strip()]
+        return None if len(set(items)) < len(items) else super().gold_fault(sample)
 
     def gold_answer(self, sample: Sample) -> Answer:
         """The gold in a box; a list with repeated items scores below 1, as in the reference."""

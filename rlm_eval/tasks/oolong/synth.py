@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from rlm_eval.core.errors import ConfigError
 from rlm_eval.core.types import Density, Sample
-from rlm_eval.scoring.oolong import read_gold
+from rlm_eval.scoring.oolong import is_answer_type, read_gold
 from rlm_eval.tasks.base import Draft
 from rlm_eval.tasks.baselines import Baseline
 from rlm_eval.tasks.dates import MONTHS, read_day, read_month
@@ -205,8 +205,9 @@ class OolongSynth(Questions, LoadedTask):
             texts.setdefault(window, row[self._text])
             plain = {name: row[name] for name in PLAIN}  # one copy of each text, not one per row
             first = kept.setdefault((window, row["question"]), plain)
-            if "MONTH_YEAR" in row["answer_type"] and _month(plain) < _month(first):
-                kept[window, row["question"]] = plain
+            with self.reading(f"row {row['id']}"):
+                if "MONTH_YEAR" in row["answer_type"] and _month(plain) < _month(first):
+                    kept[window, row["question"]] = plain
         if self.subset == "core":
             rows_of = {window: self._labelled_rows(window) for window in texts}
             kept = {key: row for key, row in kept.items() if _is_core(key[1], rows_of[key[0]])}
@@ -219,7 +220,16 @@ class OolongSynth(Questions, LoadedTask):
             )
         tokens = {window: self.counter.count(text) for window, text in texts.items()}
         for window, row in in_turns([(window, row) for (window, _), row in kept.items()]):
-            yield self._draft(row, window, texts[window], tokens[window])
+            with self.reading(f"row {row['id']}"):
+                draft = self._draft(row, window, texts[window], tokens[window])
+            yield draft
+
+    def gold_fault(self, sample: Sample) -> str | None:
+        """See `LoadedTask`."""
+        kind = sample.meta["answer_type"]
+        if not is_answer_type(kind):
+            return f"has the answer_type {kind}, whose form is that of ANSWER_TYPE.NUMERIC"
+        return super().gold_fault(sample)
 
     def _draft(self, row: Mapping[str, Any], window: str, text: str, tokens: int) -> Draft:
         question = str(row["question"])
