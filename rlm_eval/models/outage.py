@@ -11,9 +11,9 @@ that died, a quota that is used up.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 
+from rlm_eval.core.clock import awake_time
 from rlm_eval.core.errors import EndpointGone
 from rlm_eval.core.messages import say
 from rlm_eval.models.http.http_errors import TransientError
@@ -33,20 +33,20 @@ class Outage:
         self.reached = False
         """True once it has answered."""
         self.since: float | None = None
-        """Monotonic time of the first failed connection since it last answered."""
+        """`awake_time` of the first failed connection since it last answered."""
         self._waits = asyncio.Lock()
 
     def answered(self, where: str) -> None:
         """Record a response, whatever its content."""
         self.reached = True
         if self.since is not None:
-            say(f"{where}: answers again after {time.monotonic() - self.since:.0f} s")
+            say(f"{where}: answers again after {awake_time() - self.since:.0f} s")
             self.since = None
 
     def failed(self, where: str, fault: Unreachable, patience_s: float) -> None:
         """Record a failed connection; the first one is reported."""
         if self.since is None:
-            self.since = time.monotonic()
+            self.since = awake_time()
             then = f"waiting up to {patience_s:.0f} s (patience_s) for it" if self.reached else ""
             say(f"{where}: {fault}; {then or 'trying again'}; Ctrl-C stops")
 
@@ -65,10 +65,10 @@ class Outage:
         with suspended():
             async with interrupt.waiting(), self._waits:
                 while self.since is not None:
-                    left = self.since + patience_s - time.monotonic()
+                    left = self.since + patience_s - awake_time()
                     if left <= 0:
                         raise EndpointGone(
-                            f"{where}: unreachable for {time.monotonic() - self.since:.0f} s "
+                            f"{where}: unreachable for {awake_time() - self.since:.0f} s "
                             f"(patience_s={patience_s:g}): {fault}; start it again, then the "
                             "same command resumes"
                         )
@@ -92,7 +92,7 @@ class Silence:
 
     def failed(self) -> None:
         """Record that an attempt got no reply."""
-        self._since = self._since or time.monotonic()
+        self._since = self._since or awake_time()
 
     def gone_for(self, caller: str, patience_s: float) -> float | None:
         """Return the seconds without a reply if the endpoint counts as gone, else `None`.
@@ -101,5 +101,5 @@ class Silence:
         request itself may be the cause.
         """
         self._given_up.add(caller)
-        seconds = time.monotonic() - (self._since or time.monotonic())
+        seconds = awake_time() - (self._since or awake_time())
         return seconds if seconds > patience_s and len(self._given_up) > 1 else None

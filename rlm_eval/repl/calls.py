@@ -23,6 +23,8 @@ MAX_CALLS = 100_000
 MAX_REPLY_BYTES = 1 << 30
 """Most bytes of the replies to one block, kept likewise."""
 
+_LEFT: Reply = (Op.RAISE, ["Cancelled", "the block ended before this call was answered", None])
+
 
 class Calls:
     """Serves the calls of one run of a block."""
@@ -41,6 +43,8 @@ class Calls:
         self._connection = connection
         self._clock = clock
         self._fail = fail
+        self._open: set[int] = set()
+        """Calls without an answer."""
 
     def take(self, number: int, value: Any, mark: Mark) -> None:
         """Process a call frame. Raises `WireError` for an invalid one."""
@@ -58,6 +62,7 @@ class Calls:
                 "one block"
             )
         block.calls += 1
+        self._open.add(number)
         recorded = block.next(mark)
         if recorded is not None:
             self._answer_again(number, recorded)
@@ -75,6 +80,12 @@ class Calls:
         elif not block.interrupted:
             self._connection.drop(f"it asked {name} something else than the first time")
 
+    def end(self) -> None:
+        """Answer what is still open at the end of the block: a thread of the model's code may wait
+        for it in a later block. In a second run the same calls are answered at the same point."""
+        for number in sorted(self._open):
+            self._send(number, _LEFT)
+
     def _answer_again(self, number: int, recorded: Recorded) -> None:
         if recorded.reply is not None:
             self._send(number, recorded.reply)
@@ -88,12 +99,13 @@ class Calls:
         def answer(reply: Reply | None) -> None:
             self._clock.call_ended()
             self._connection.hold(False)
-            if reply is not None:
+            if reply is not None and number in self._open:
                 self._send(number, reply)
 
         return answer
 
     def _send(self, number: int, reply: Reply) -> None:
+        self._open.discard(number)
         if self._connection.lost is None:
             self._block.failed += reply[0] == Op.RAISE
         self._block.reply_bytes += self._connection.send(reply[0], number, reply[1])

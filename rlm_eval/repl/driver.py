@@ -307,8 +307,9 @@ class WorkerRepl:
             kill=lambda: connection.drop("it did not end when interrupted"),
             cpu_began=self._idle.cpu_seconds,
         )
+        calls = None
         if block is not None:
-            self._calls = Calls(self._functions, block, connection, clock, self._end_by)
+            calls = self._calls = Calls(self._functions, block, connection, clock, self._end_by)
         connection.send(op, self._orders, value)
         finished = False
         try:
@@ -325,6 +326,8 @@ class WorkerRepl:
             if not finished:
                 connection.drop("abandoned")  # still running: no longer usable
         self._idle.begin(link, at_once=isinstance(done, dict) and bool(done.get("threads")))
+        if calls is not None:
+            calls.end()
         return done
 
     def _end_by(self, error: Exception) -> None:

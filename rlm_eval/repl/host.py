@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from rlm_eval.core.clock import awake_time, time_asleep
 from rlm_eval.repl import wire
 from rlm_eval.repl.wire import HEAD, Op, WireError
 
@@ -193,7 +194,8 @@ class Connection:
 class BlockClock:
     """Wall time that stops during host calls, and processor time; ends a block in two steps.
 
-    First an interrupt, which keeps the state; after the grace a kill, which does not.
+    First an interrupt, which keeps the state; after the grace a kill, which does not. Seconds for
+    which this process was suspended do not count, except where the worker ran on in them.
     """
 
     def __init__(
@@ -216,24 +218,26 @@ class BlockClock:
         self._grace = grace
         self._interrupt = interrupt
         self._kill = kill
-        self._began = self._loop.time()
+        self._began = awake_time()
+        self._asleep = time_asleep()
         self._cpu_began = link.cpu_seconds() if cpu_began is None else cpu_began
         self._waited = 0.0
         self._calls = 0
         self._call_began = 0.0
         self._handle: asyncio.TimerHandle | None = None
         self._over = False
+        self._stopped = 0.0
         self.reached: str | None = None
         """`limit:time`, `limit:cpu`, `stopped`: why the block was interrupted."""
         self._wait(seconds, cpu_seconds)
 
     def wall(self) -> float:
         """Return the seconds since the block began."""
-        return self._loop.time() - self._began
+        return awake_time() - self._began
 
     def waited(self) -> float:
         """Return the seconds during which a host call was in flight."""
-        current = self._loop.time() - self._call_began if self._calls else 0.0
+        current = awake_time() - self._call_began if self._calls else 0.0
         return self._waited + current
 
     def cpu(self) -> float | None:
@@ -244,14 +248,14 @@ class BlockClock:
     def call_began(self) -> None:
         """Record the start of a host call."""
         if not self._calls:
-            self._call_began = self._loop.time()
+            self._call_began = awake_time()
         self._calls += 1
 
     def call_ended(self) -> None:
         """Record the end of a host call; with the last one the block's clock continues."""
         self._calls -= 1
         if not self._calls:
-            self._waited += self._loop.time() - self._call_began
+            self._waited += awake_time() - self._call_began
             if self.reached is None and not self._over:
                 self._tick()
 
@@ -261,7 +265,8 @@ class BlockClock:
             self.reached = why
             self._cancel()
             self._interrupt()
-            self._handle = self._loop.call_later(self._grace, self._kill)
+            self._stopped = self.wall()
+            self._expire()
 
     def close(self) -> None:
         """End the block. Its remaining calls end later: they must not interrupt the next one."""
@@ -272,10 +277,22 @@ class BlockClock:
         if self._handle is not None:
             self._handle.cancel()
 
+    def _expire(self) -> None:
+        """Kill the worker if the grace is over, measured as the block's time is."""
+        left = self._grace - (self.wall() - self._stopped)
+        if left > 0:
+            self._handle = self._loop.call_later(left, self._expire)
+        else:
+            self._kill()
+
     def _tick(self) -> None:
         self._cancel()
-        left = self._seconds - (self.wall() - self.waited())
-        cpu_left = self._cpu_seconds - (self.cpu() or 0.0)
+        cpu, wall = self.cpu() or 0.0, self.wall()
+        # Only this process may have been suspended: what the worker computed meanwhile counts.
+        slept = time_asleep() - self._asleep
+        used = max(wall - self.waited(), min(cpu, wall + slept) if slept else 0.0)
+        left = self._seconds - used
+        cpu_left = self._cpu_seconds - cpu
         if left <= 0:
             self.stop("limit:time")
         elif cpu_left <= 0:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from rlm_eval.config.builder import told
+from rlm_eval.core.clock import time_asleep
 from rlm_eval.core.errors import (
     ConfigError,
     EndpointUnusable,
@@ -42,9 +43,12 @@ async def run_rollout(
     Raises `EndpointUnusable` (no sample can succeed), `LimitReached` (the sweep's budget is
     spent) and `asyncio.CancelledError`; none of them is an outcome of the sample.
     """
+    asleep = time_asleep()
     answer, outcome, error = await _solve(task, method, sample, session)
     await asyncio.sleep(0)  # stored replies set the clock in the next turn of the loop
     wall = session.elapsed()
+    if slept := time_asleep() - asleep:
+        session.note("suspended_seconds", round(slept, 1))
     cut = _cut_prompt(method, answer, session)
     if cut is not None and not outcome.is_missing:
         outcome, error = Outcome.SERVER_CUT, cut_note(cut, session.window_of(cut.slot))

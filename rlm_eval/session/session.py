@@ -165,7 +165,7 @@ class Session:
         return self._journal.counts[request]
 
     def elapsed(self) -> float:
-        """Return the seconds since the sample's start, endpoint outages excluded."""
+        """Return the seconds since the sample's start, without outages and suspensions."""
         if self._held_at is not None:
             return self._held_at
         return round(working_time() - self._started, 4)

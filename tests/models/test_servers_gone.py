@@ -6,7 +6,6 @@ import socket
 import ssl
 import subprocess
 import time
-from types import SimpleNamespace
 
 import pytest
 from fake_server import FakeServer, Fault, always
@@ -280,8 +279,7 @@ def test_overlapping_suspensions_count_once():
 async def test_servers_that_only_fail_for_longer_than_patience_end_the_cell(fault, monkeypatch):
     config = {"retries": 1, "patience_s": 300}
     later = [0.0]
-    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + later[0])
-    monkeypatch.setattr(outage, "time", clock)
+    monkeypatch.setattr(outage, "awake_time", lambda: time.monotonic() + later[0])
     async with FakeServer() as server, model(server.url, **config).open() as client:
         await ask(client)
         server.faults = always(fault)

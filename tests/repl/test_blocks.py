@@ -282,6 +282,31 @@ async def test_a_call_that_a_block_left_does_not_interrupt_the_next_one():
         assert (done.error, done.stdout) == (None, "slept\n")
 
 
+ASKS_IN_A_THREAD = """
+import sys, threading, time
+found = []
+def ask():
+    try: llm_query('wait')
+    except SubCallError as error: found.append((error.kind, str(error)))
+def is_waiting(frame):
+    return frame is not None and (frame.f_code.co_name == '_wait' or is_waiting(frame.f_back))
+thread = threading.Thread(target=ask, daemon=True)
+thread.start()
+while not is_waiting(sys._current_frames().get(thread.ident)): time.sleep(0.01)
+"""
+
+
+async def test_a_thread_that_outlives_its_block_learns_that_its_call_was_ended(repl, host):
+    left = await repl.run(ASKS_IN_A_THREAD)
+    assert (left.error, left.n_failed_calls) == (None, 1)
+    told = "[('Cancelled', 'the block ended before this call was answered')]\n"
+    assert (await repl.run("thread.join()\nprint(found)")).stdout == told
+    lost = await repl.run("import os\nos._exit(3)")  # the same when the state is made again
+    assert (lost.restored, lost.diverged) == (True, False)
+    assert (await repl.run("print(found)")).stdout == told
+    assert host.calls == ["wait"]
+
+
 async def test_calls_outside_a_block_are_refused(repl, host):
     await repl.run(
         "import threading, time\nout = []\ndef later():\n    time.sleep(0.2)\n"

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Hashable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from rlm_eval.core.clock import awake_time
 from rlm_eval.core.errors import BadRequest
 from rlm_eval.core.types import Message, Role
 from rlm_eval.methods.concurrent import all_of
@@ -64,9 +64,9 @@ async def _chunk_vectors(
             [prefix + passages.chunk(n) for n in range(first, min(first + batch, count))]
             for first in range(0, count, batch)
         ]
-        started = time.monotonic()
+        started = awake_time()
         done = [await _embed(session, texts[0], "embed.b0")]
-        seconds = time.monotonic() - started
+        seconds = awake_time() - started
         # An upper bound: with concurrent requests the endpoint is faster.
         rate, left = len(texts[0]) / max(seconds, 1e-9), seconds * (len(texts) - 1)
         _LOG.log(
@@ -82,7 +82,7 @@ async def _chunk_vectors(
         )
         vectors = np.concatenate(done)
         session.note("embedded_chunks", count)
-        session.note("embed_seconds", round(time.monotonic() - started, 3))
+        session.note("embed_seconds", round(awake_time() - started, 3))
         _cache[full] = vectors
         while len(_cache) > 1 and sum(v.nbytes for v in _cache.values()) > _KEPT_BYTES:
             _locks.pop(_cache.popitem(last=False)[0], None)

@@ -12,13 +12,13 @@ import asyncio
 import functools
 import random
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from rlm_eval.core.clock import awake_time, time_asleep
 from rlm_eval.core.errors import (
     BadRequest,
     CallCancelled,
@@ -61,7 +61,7 @@ _SLACK = 16
 _OWN_SERVER_S = 10.0
 """Seconds for the supervisor of a server that refuses connections to report its death: a busy
 machine takes that long."""
-_MOST_STALE = 3  # free retries of a call on connections that the server had closed already
+_MOST_STALE = 3  # retries of a call that are not counted: `_Sent.stale`
 
 
 @dataclass
@@ -77,10 +77,13 @@ class _Sent:
     lost: int = 0
     """Failed attempts that may have been billed: nothing rules it out."""
     stale: int = 0
-    """Attempts on a connection that the server had closed: they use up no retry."""
+    """Attempts on a connection that the server had closed, or lost in a suspension of this process:
+    they use up no retry."""
     in_flight: bool = False
     entered: float = 0.0
-    """Monotonic time at which the last attempt was sent."""
+    """When the last attempt was sent (`awake_time`)."""
+    asleep: float = 0.0
+    """`time_asleep` then."""
     seconds: float | None = None
     """Seconds of the last attempt."""
 
@@ -138,7 +141,7 @@ class HttpClient:
 
     async def _complete(self, payload: bytes, estimate: float, sent: _Sent) -> Reply:
         """Send attempts until one is answered, or no retry is left."""
-        submitted, in_service = time.monotonic(), 0.0
+        submitted, in_service = awake_time(), 0.0
         while True:
             narrow: int | None = None
             try:
@@ -146,13 +149,14 @@ class HttpClient:
                 narrow = self._host.info.started_window
                 self.gate.capacity = self._host.info.cache_tokens or self._capacity.tokens
                 async with self.gate.slot(estimate) as sent.entered:
+                    sent.asleep = time_asleep()
                     self._about_to_send(sent)
                     sent.attempts, sent.in_flight = sent.attempts + 1, True
                     try:
                         with self._host.meter.call():
                             reply, first = await self._transport.complete(payload)
                     finally:
-                        sent.seconds = time.monotonic() - sent.entered
+                        sent.seconds = awake_time() - sent.entered
                         in_service += sent.seconds
                 sent.in_flight = False
             except _FOR_ITS_SIZE:
@@ -179,7 +183,7 @@ class HttpClient:
                 attempts=sent.attempts,
                 failed=sent.failed,
                 lost_attempts=sent.lost,
-                queue_seconds=max(0.0, time.monotonic() - submitted - in_service),
+                queue_seconds=max(0.0, awake_time() - submitted - in_service),
                 service_seconds=sent.seconds,
                 first_token_seconds=None if first is None else first - sent.entered,
             )
@@ -210,7 +214,8 @@ class HttpClient:
             told = f"asked to wait {after:.0f} s, patience_s={config.patience_s:.0f}"
             said = str(fault).removeprefix(f"{where}: ")
             raise ProviderError(f"{where}: {told}: {said}") from fault
-        if isinstance(fault, StaleConnection) and sent.stale < _MOST_STALE:
+        is_free = fault.lost and time_asleep() > sent.asleep  # its time-out ran on, or its peer's
+        if (is_free or isinstance(fault, StaleConnection)) and sent.stale < _MOST_STALE:
             sent.stale += 1
             return
         if isinstance(fault, Unreachable) and await self._is_back(fault, sent):

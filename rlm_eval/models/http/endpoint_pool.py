@@ -17,6 +17,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from rlm_eval.core.clock import awake_time
 from rlm_eval.core.errors import EndpointGone, EndpointUnusable, RunStopped
 from rlm_eval.core.messages import say
 from rlm_eval.core.types import Message, Reply, added
@@ -83,12 +84,12 @@ class Pool:
 
         Raises `EndpointGone` where none could be reached for the model's `patience_s`.
         """
-        began, lost, attempts = time.monotonic(), 0, 0
+        began, lost, attempts = awake_time(), 0, 0
         tried: list[_Member] = []
         while True:
             member = self._member(tried)
             assert member is not None
-            entered = time.monotonic()
+            entered = awake_time()
             member.calls += 1
             try:
                 reply = await member.client.complete(messages, sampling)
@@ -99,7 +100,7 @@ class Pool:
                 self._leave_out(member, error)
                 tried.append(member)
                 if len(tried) == len(self._members):
-                    if time.monotonic() - began > self._patience_s:
+                    if awake_time() - began > self._patience_s:
                         error.lost_attempts, error.attempts = lost, attempts
                         raise
                     await INTERRUPT.get().sleep(_PAUSE_S)

@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 
+from rlm_eval.core.clock import awake_time
 from rlm_eval.models.waiting import INTERRUPT, Interrupt, stopped
 
 CALLER: ContextVar[str] = ContextVar("rlm_eval_caller", default="")
@@ -99,13 +100,13 @@ class AdaptiveLimiter:
 
     @asynccontextmanager
     async def slot(self, tokens: float) -> AsyncIterator[float]:
-        """Hold one of the slots; yields the monotonic time of entry. `tokens` is an estimate.
+        """Hold one of the slots; yields the time of entry (`awake_time`). `tokens` is an estimate.
 
         Raises `RunStopped` where it waits for a pause or a rate when the run is stopped.
         """
         await self._enter(CALLER.get(), tokens)
         try:
-            yield time.monotonic()
+            yield awake_time()
         finally:
             self._leave(tokens)
             self._admit()
@@ -187,7 +188,7 @@ class AdaptiveLimiter:
         self.throttled += 1
         if entered >= self._halved_at:  # one burst of refusals halves once, not once per request
             self.limit = max(1.0, self.limit / 2)
-            self._halved_at = time.monotonic()
+            self._halved_at = awake_time()
         if retry_after:
             self._paused_until = max(self._paused_until, time.monotonic() + retry_after)
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from rlm_eval.core.clock import awake_time
 from rlm_eval.core.errors import EndpointUnusable, ModelError
 from rlm_eval.core.secrets import SECRETS
 from rlm_eval.core.types import Reply
@@ -61,7 +61,7 @@ class Reader:
     async def stream(
         self, chunks: AsyncIterable[bytes], on_token: Callable[[], None] = lambda: None
     ) -> tuple[Reply, float | None]:
-        """Return (the reply of a stream, `time.monotonic` of its first token or `None`).
+        """Return (the reply of a stream, `awake_time` of its first token or `None`).
 
         `on_token` is called at every event that holds a token. Nothing is read behind the event
         that ends the stream: some servers leave the connection open, or end it the wrong way.
@@ -84,7 +84,7 @@ class Reader:
                         if self._fed(stream, check, event, raw):
                             on_token()
                             check.has_text = True
-                            first = time.monotonic() if first is None else first
+                            first = awake_time() if first is None else first
                     if stream.over:
                         break
         except (aiohttp.ClientError, ConnectionError, TimeoutError):

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from rlm_eval.core.clock import awake_time
 from rlm_eval.core.errors import BadRequest, EndpointUnusable, ModelError, ProviderError
 from rlm_eval.core.secrets import SECRETS, redact
 from rlm_eval.core.types import Reply
@@ -93,13 +93,13 @@ class Transport:
         return f"{self._config.name} ({self._config.model}) at {self.base_url}"
 
     async def complete(self, payload: bytes) -> tuple[Reply, float | None]:
-        """Return the reply, and the monotonic time of its first token where it was streamed.
+        """Return the reply, and the `awake_time` of its first token where it was streamed.
 
         Raises `TransientError` or a `ModelError`.
         """
         import aiohttp
 
-        began, answered = time.monotonic(), False
+        began, answered = awake_time(), False
         loop, limit_s = asyncio.get_running_loop(), self._config.first_token_s
         try:
             async with (
@@ -147,10 +147,10 @@ class Transport:
         except aiohttp.ConnectionTimeoutError as error:
             raise Unreachable(f"no connection: {error}") from error
         except TimeoutError as error:
-            seconds = time.monotonic() - began
+            seconds = awake_time() - began
             raise TransientError(f"no reply within {seconds:.0f} s", lost=True) from error
         except (aiohttp.ClientError, ConnectionError) as error:
-            is_stale = REUSED.get() and not answered and time.monotonic() - began < _STALE_S
+            is_stale = REUSED.get() and not answered and awake_time() - began < _STALE_S
             raise self._broken(error, is_stale=is_stale) from error
 
     async def get(self, url: str, seconds: float) -> bytes | None:

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from rlm_eval.core.clock import awake_time
 from rlm_eval.core.errors import ConfigError, EndpointUnusable
 from rlm_eval.core.messages import say
 from rlm_eval.core.reasoning import template_opens_thought
@@ -265,7 +266,7 @@ class Server:
                 start_new_session=True,
             )
         self.base_url = f"http://{self.host}:{port}/v1"
-        began = time.monotonic()
+        began = awake_time()
         told = await self._healthy(began)
         template, commit = await asyncio.to_thread(engine.found, self.model)
         template = told or template
@@ -274,7 +275,7 @@ class Server:
         held = "" if tokens is None else f"; the cache holds {tokens:,} tokens"
         if tokens is not None and window:
             held += f", {tokens / window:.1f} requests of its window of {window:,}"
-        say(f"{engine.label}: ready after {self._ready_at - began:.1f} s{held}")
+        say(f"{engine.label}: ready after {awake_time() - began:.1f} s{held}")
         self.info = EndpointInfo(
             model=self.model,
             base_url=self.base_url,
@@ -301,7 +302,7 @@ class Server:
         timeout = aiohttp.ClientTimeout(total=10)
         async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
             while True:
-                now = time.monotonic()
+                now = awake_time()
                 if not self._runs:
                     raise EndpointUnusable(f"{engine.label} did not start: {self.last_words()}")
                 if now - began > engine.startup_s:

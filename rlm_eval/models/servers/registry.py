@@ -20,6 +20,7 @@ from typing import Any
 
 import orjson
 
+from rlm_eval.core.clock import awake_time
 from rlm_eval.core.errors import EndpointGone, EndpointUnusable
 from rlm_eval.core.messages import say
 from rlm_eval.core.secrets import SECRETS
@@ -184,9 +185,9 @@ class Shared:
         """Wait until a server is registered, reporting once a minute. Raises `EndpointGone`."""
         if self._url:
             return
-        began = told = time.monotonic()
+        began = told = awake_time()
         while not await asyncio.to_thread(self._look):
-            now = time.monotonic()
+            now = awake_time()
             if (why := await asyncio.to_thread(self.registry.failure)) is not None:
                 raise EndpointGone(
                     f"{self.who}: the shared server did not start: {why}\n"
