@@ -316,7 +316,6 @@ async def test_results_removed_by_hand_are_run_again_under_new_numbers(copied):
     whole = rows_of(copied)
     edit(copied, "journal.jsonl", lambda data: data[: len(data) * 4 // 5])
     edit(copied, "trajectories.jsonl", lines_but(lambda line: line.get("t", 0) > 0))
-    (cell_folder(copied) / "DONE").unlink()
     summary, prompts = await asked_again(copied)
     assert not summary.unfinished
     assert 6 <= sum(prompts.values()) < 12
