@@ -1,6 +1,7 @@
 """Counterfactual replay: what is shared, what is new, what it costs, and that nothing is pooled."""
 
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -245,6 +246,17 @@ def test_limits_hold_and_an_interrupted_replay_goes_on(original, sent, capsys):
 def test_bad_changes_are_one_clear_error(original, changes, words):
     with pytest.raises(ConfigError, match=words):
         planned(original, changes, n=1)
+
+
+def test_an_original_that_lost_calls_is_not_paid_again(original, tmp_path, sent, capsys):
+    copy = tmp_path / "runs" / original.name
+    shutil.copytree(original, copy)
+    journal = cell_of(copy) / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(line for line in lines if b'"role":"sub"' not in line))
+    assert main(["replay", str(copy), "--name", "lost", "--set", "temperature=0.7"]) != 0
+    assert "of trajectory 0, whose result is stored (and 1 more)" in capsys.readouterr().err
+    assert not sent
 
 
 def test_options_that_belong_elsewhere(original, capsys):

@@ -1,12 +1,13 @@
 """A run directory that was copied, cut or edited by hand gives the same numbers, or says so."""
 
+import re
 import shutil
 
 import orjson
 import pandas as pd
 import pytest
 from fake_server import FakeServer, rules
-from runs import RULES, cell_folder, overrides, run_here
+from runs import RULES, asked, cell_folder, overrides, run_here
 
 from rlm_eval.cli import main
 from rlm_eval.cluster.run_status import print_status
@@ -17,8 +18,10 @@ from rlm_eval.report.viewer.shelf import ViewerData
 from rlm_eval.report.viewer.trajectories import attempts
 from rlm_eval.storage import budget_ledger
 from rlm_eval.storage.journal import Journal, JournalReader
-from rlm_eval.storage.jsonl import JsonlLog
+from rlm_eval.storage.jsonl import JsonlLog, read_lines
 from rlm_eval.tasks.needle.s_niah import SNiah
+
+RECURSIVE = ["length=1k", "n=3", "max_samples=1"]
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +50,30 @@ def run(finished, tmp_path):
 
 def rows_of(run):
     return pd.read_parquet(write_records(run / "test"), dtype_backend="numpy_nullable")
+
+
+@pytest.fixture(scope="module")
+def recursive(tmp_path_factory):
+    """A finished run of one cell with three samples of six calls each, one after the other."""
+    import asyncio
+
+    folder = tmp_path_factory.mktemp("recursive")
+
+    async def make():
+        async with FakeServer(reply=rules(RULES)) as server:
+            return await run_here(overrides(folder, server.url, *RECURSIVE))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RLM_EVAL_CACHE", str(folder / "cache"))
+        assert len(asyncio.run(make()).finished) == 1
+    return folder
+
+
+@pytest.fixture
+def copied(recursive, tmp_path, monkeypatch):
+    monkeypatch.setenv("RLM_EVAL_CACHE", str(recursive / "cache"))
+    shutil.copytree(recursive / "test", tmp_path / "test")
+    return tmp_path
 
 
 def edit(run, name, change):
@@ -216,3 +243,103 @@ def test_the_viewer_of_a_run_without_samples_or_records_is_one_line(run):
     edit(run, "samples.jsonl", without_first)
     with pytest.raises(RlmEvalError, match="lacks sample .*, whose result is stored"):
         ViewerData([run / "test"])
+
+
+def lines_but(wrong):
+    """Return an edit that removes the lines for which `wrong` holds."""
+
+    def change(data):
+        lines = data.splitlines(keepends=True)
+        return b"".join(line for line in lines if not wrong(orjson.loads(line)))
+
+    return change
+
+
+def without(*names):
+    """Return an edit that removes these keys of every line, as earlier releases wrote it."""
+
+    def change(data):
+        lines = map(orjson.loads, data.splitlines())
+        kept = ({k: v for k, v in line.items() if k not in names} for line in lines)
+        return b"".join(orjson.dumps(line) + b"\n" for line in kept)
+
+    return change
+
+
+async def asked_again(run, *more):
+    """Run the same command; return the summary and the prompts that the server was sent."""
+    async with FakeServer(reply=rules(RULES)) as server:
+        summary = await run_here(overrides(run, server.url, *RECURSIVE, *more))
+        return summary, asked(server.log)
+
+
+LOST = {
+    "deleted": (lambda _: b"", r"holds no call of trajectory 0, .* \(and 2 more\)"),
+    "half": (lambda data: data[: len(data) // 2], "trajectory [12], whose result is stored"),
+    "tail": (lambda data: data[: data.rstrip().rindex(b"\n") + 1], "trajectory 2, whose"),
+    "hole": (
+        lines_but(lambda line: line["k"] == "call" and line["t"] == 1 and line["role"] == "sub"),
+        "trajectory 1, whose result is stored: the file is an older copy than the results",
+    ),
+    "foreign": (
+        lambda data: data.replace(
+            b'"k":"start","t":1,"sample":"', b'"k":"start","t":1,"sample":"0'
+        ),
+        "holds calls of another sample as those of trajectory 1, whose result is stored",
+    ),
+}
+
+
+@pytest.mark.parametrize("release", ["today", "earlier"])
+@pytest.mark.parametrize("how", LOST)
+async def test_a_result_that_lost_calls_is_no_record_and_nothing_is_paid(copied, how, release):
+    """As the copy of a run leaves it that was being written: the journal is older."""
+    change, told = LOST[how]
+    if release == "earlier":
+        edit(copied, "trajectories.jsonl", without("calls"))
+        edit(copied, "scores.jsonl", without("sample", "epoch"))
+    assert list(rows_of(copied)["n_calls"]) == [6, 6, 6]
+    edit(copied, "journal.jsonl", change)
+    with pytest.raises(RlmEvalError, match="whose result is stored: the file is an older copy"):
+        rows_of(copied)
+    before = {path: path.read_bytes() for path in cell_folder(copied).glob("*.jsonl")}
+    for more in ((), ("n=4",)):
+        summary, prompts = await asked_again(copied, *more)
+        (why,) = summary.unfinished.values()
+        assert re.search(told, why)
+        assert not prompts
+    assert {path: path.read_bytes() for path in before} == before
+
+
+async def test_results_removed_by_hand_are_run_again_under_new_numbers(copied):
+    """The way out where the journal is gone: what it still holds is not paid again."""
+    whole = rows_of(copied)
+    edit(copied, "journal.jsonl", lambda data: data[: len(data) * 4 // 5])
+    edit(copied, "trajectories.jsonl", lines_but(lambda line: line.get("t", 0) > 0))
+    summary, prompts = await asked_again(copied)
+    assert not summary.unfinished
+    assert 6 <= sum(prompts.values()) < 12
+    same = ["sample_id", "n_calls", "input_tokens", "output_tokens", "score"]
+    assert rows_of(copied)[same].equals(whole[same])
+    # Scores of the removed results are still there: no other result may get them.
+    numbers = [line["t"] for line in read_lines(cell_folder(copied) / "trajectories.jsonl")]
+    assert numbers == [0, 3, 4]
+
+
+def test_a_score_counts_for_its_own_sample_only(copied):
+    before = rows_of(copied)
+    wrong = {"t": 1, "sample": "another", "epoch": 0, "scores": []}
+    edit(copied, "scores.jsonl", lambda data: data + orjson.dumps(wrong) + b"\n")
+    assert rows_of(copied).equals(before)
+
+
+def test_calls_of_two_samples_under_one_number_are_not_joined(copied):
+    """An earlier release gave the numbers of results again whose journal was lost."""
+    edit(copied, "journal.jsonl", lambda data: data.replace(b'"t":2,', b'"t":1,'))
+    edit(copied, "trajectories.jsonl", lambda data: data.replace(b'"t":2,', b'"t":1,'))
+    calls = JournalReader(cell_folder(copied) / "journal.jsonl")
+    assert len(calls.of(1)) == 6
+    with pytest.raises(
+        RlmEvalError, match="holds calls of another sample as those of trajectory 1"
+    ):
+        rows_of(copied)

@@ -1,10 +1,12 @@
 """`--quiet`, `--log-level`, `--log-file`, the time left, and the line every 30 s."""
 
+import io
 import logging
 import os
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -87,6 +89,73 @@ def test_the_log_holds_no_secret(tmp_path, monkeypatch):
     with configured(["--log-file", str(tmp_path / "log")]):
         say("key s3cret-key")
     assert "s3cret-key" not in (tmp_path / "log").read_text()
+
+
+def closed_while_running():
+    """A terminal whose window is closed once the run's table was shown on it."""
+    ours, theirs = os.openpty()
+
+    def close():
+        seen = b""
+        while b"cells done" not in seen:
+            seen += os.read(ours, 65536)
+        os.close(ours)
+
+    threading.Thread(target=close, daemon=True).start()
+    terminal = os.fdopen(theirs, "w")
+    return terminal, terminal
+
+
+def full():
+    """A file on a full disk that keeps nothing back to write when it is closed."""
+    return io.TextIOWrapper(io.FileIO("/dev/full", "w"), write_through=True)
+
+
+def full_disk():
+    return sys.stdout, full()
+
+
+def not_open():
+    """As after `2>&-`."""
+    return sys.stdout, None
+
+
+@pytest.mark.parametrize("streams", [closed_while_running, full_disk, not_open])
+def test_a_run_goes_on_where_nobody_can_read_its_messages(here, monkeypatch, streams):
+    out, err = streams()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setenv("TERM", "xterm")
+    slow = ["root.latency_s=0.05", "n=2", "max_samples=1", "length=1k,2k"]
+    given = ["run", "debug=scripted", "method=long_context", *slow, "name=x", "results=."]
+    assert main([*given, "--no-report", "--log-file", "x.log"]) == 0
+    assert len(list(Path("x/cells").glob("*/DONE"))) == 2
+    lines = Path("x.log").read_text().splitlines()
+    assert sum("2/2  ok:2" in line and line.endswith("  done") for line in lines) == 2
+    ends = [line for line in lines if "nothing more is printed there, the command goes on" in line]
+    # The closed terminal was that of the results, too.
+    assert len(ends) == {closed_while_running: 2, full_disk: 1, not_open: 0}[streams]
+
+
+def test_a_message_ends_no_run_of_the_library_either(tmp_path, monkeypatch):
+    """Without the command line no stream is replaced."""
+    with configured(["--log-file", str(tmp_path / "log")]):
+        monkeypatch.setattr(sys, "stderr", full())
+        say("one")
+        say("two")
+        monkeypatch.setattr(sys, "stderr", None)
+        say("three")
+        monkeypatch.undo()
+    told = (tmp_path / "log").read_text()
+    assert [line.rpartition(" ")[2] for line in told.splitlines() if "/dev/full" not in line] == [
+        "one", "two", "three",
+    ]  # fmt: skip
+
+
+def test_results_that_cannot_be_written_are_an_error(here, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", full())
+    assert main(RUN) == 2
+    assert "No space left on device; free some disk space" in capsys.readouterr().err
 
 
 def test_without_a_terminal_a_line_on_the_whole_run_comes_regularly(here, capsys, monkeypatch):

@@ -12,12 +12,13 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TextIO
 
 from rlm_eval.core.errors import ConfigError
 from rlm_eval.core.secrets import redact
-from rlm_eval.core.terminal import printable
+from rlm_eval.core.terminal import MessageStream, printable
 
 LEVELS = {
     "debug": logging.DEBUG,
@@ -52,11 +53,17 @@ _sink = _Sink()
 
 
 def say(text: object, level: int = logging.INFO) -> None:
-    """Print a message on standard error and append it to the log file, as their levels allow."""
+    """Append a message to the log file and print it on standard error, as their levels allow."""
     shown = printable(text)
-    if level >= _sink.level:
-        print(shown, file=sys.stderr, flush=True)
     _append(shown, level)
+    if level >= _sink.level and sys.stderr is not None:
+        print(shown, file=_guarded(sys.stderr), flush=True)
+
+
+@lru_cache(4)
+def _guarded(stream: TextIO) -> MessageStream:
+    """Return the stream as a `MessageStream`; always the same one, which reports its end once."""
+    return MessageStream(stream)
 
 
 def warn(text: object) -> None:

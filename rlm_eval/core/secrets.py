@@ -21,6 +21,8 @@ from functools import cached_property
 from typing import Any, TextIO, cast
 from urllib.parse import parse_qsl, urlsplit
 
+from rlm_eval.core.terminal import MessageStream
+
 MIN_CHARS = 8
 """Shorter values ("1", "prod", a local server's "EMPTY") are replaced only in the bodies of server
 errors: elsewhere they would redact ordinary text, and change answers."""
@@ -294,10 +296,15 @@ def guard_output() -> None:
     """Redact all output of this process from now on, tracebacks of any thread included.
 
     A character that the locale's encoding lacks is written as an escape: a name must not end a run.
+    Neither does a stream of messages that nobody can read any more.
     """
     for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if stream is not None and not isinstance(stream, _Redacted):
+        # Closed by the caller (`2>&-`): its number must not go to a file of ours.
+        stream = getattr(sys, name) or open(os.devnull, "w")  # noqa: PTH123, SIM115
+        if not isinstance(stream, _Redacted):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
+            # Results in a file or a pipe are no messages: there an error is an error.
+            if name == "stderr" or stream.isatty():
+                stream = cast(TextIO, MessageStream(stream))
             setattr(sys, name, cast(TextIO, _Redacted(stream)))

@@ -15,11 +15,12 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, cast
 
 from rlm_eval.budget.prices import call_cost
 from rlm_eval.config.cell import Cell
 from rlm_eval.core.messages import fail, is_shown, log_only, say, warn
+from rlm_eval.core.terminal import MessageStream
 from rlm_eval.core.types import Call, Outcome, Sample
 from rlm_eval.models import shown_name
 from rlm_eval.records.record import CallCost, headline
@@ -57,11 +58,12 @@ class Progress:
         """Unknown finish reasons that were already reported."""
 
     async def __aenter__(self) -> Progress:
-        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" and is_shown():
+        errors = sys.stderr  # `None` where the caller has closed it
+        if errors and errors.isatty() and os.environ.get("TERM") != "dumb" and is_shown():
             from rich.console import Console
             from rich.live import Live
 
-            console = Console(stderr=True)
+            console = Console(file=cast(TextIO, MessageStream(errors)))
             self._live = Live(
                 get_renderable=self.table,
                 console=console,

@@ -213,9 +213,10 @@ class Runner:
                 )
             code = await asyncio.to_thread(stale_code.code_of_cell, cell)
             other = stale_code.changed(began, code)
-            await self._score_anew(cell, store, whole, lease, everything=stale_code.SCORER in other)
             todo = resume.waiting(store, samples, cell.epochs, self._redo)
             kept = store.attempts.keys() - {(sample.id, epoch) for sample, epoch in todo}
+            await asyncio.to_thread(store.check, kept)
+            await self._score_anew(cell, store, whole, lease, everything=stale_code.SCORER in other)
             if kept and (told := stale_code.check_kept(self.folder, began, code, todo)):
                 self.progress.note(f"{cell.plan_id}: {told}")
             began = stale_code.rescored(began, code, store, whole)
@@ -289,7 +290,7 @@ class Runner:
         wanted = {
             (s.id, epoch): resume.first_that_counts(store, (s.id, epoch)) for s, epoch in todo
         }
-        journal = await asyncio.to_thread(journal_of, cell.origin, logs.journal, wanted)
+        journal = await asyncio.to_thread(journal_of, cell.origin, logs.journal, wanted, store.free)
         if journal.torn:
             self.progress.note(f"{cell.id}: {journal.torn} torn journal line(s) skipped")
         if stale := journal.stale + store.stale:

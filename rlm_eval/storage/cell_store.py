@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,8 @@ from rlm_eval.core.types import (
 from rlm_eval.storage.damage import damaged, read_mapping
 from rlm_eval.storage.done import MARKER
 from rlm_eval.storage.journal import JournalReader
-from rlm_eval.storage.jsonl import JsonlLog, dumped, line_at, read_every, read_lines
+from rlm_eval.storage.jsonl import JsonlLog, dumped, read_every, read_lines
+from rlm_eval.storage.lost_calls import CALLS, LostCalls
 
 SCHEMA_VERSION = 1
 BASELINES = "baselines.json"
@@ -141,31 +142,37 @@ class CellStore:
     """Outcomes that the last redo of a result named; empty for redos of earlier releases."""
     stale: int = 0
     """Results and scores ignored because their writer had lost the cell's lease."""
+    free: int = 0
+    """First trajectory number above those of all results and scores."""
 
     def __post_init__(self) -> None:
-        if (self.folder / "manifest.json").exists():
-            read_manifest(self.folder)
+        known = read_manifest(self.folder) if (self.folder / "manifest.json").exists() else {}
+        self._lost = LostCalls.of_cell(self.folder, known)
+        scores: dict[tuple[Any, ...], tuple[Score, ...]] = {}
         with damaged(self.folder / "scores.jsonl"):
-            scores = {
-                line["t"]: tuple(Score(**score) for score in line["scores"])
-                for _, line in self._counting("scores.jsonl")
-            }
-        self._places: dict[int, int] = {}  # trajectory -> its line
+            for _, line in self._counting("scores.jsonl"):
+                of = (line["sample"], line["epoch"]) if "sample" in line else ()
+                scores[line["t"], *of] = tuple(Score(**score) for score in line["scores"])
+        self._places: dict[tuple[str, int], int] = {}  # of the lines of the attempts
         with damaged(self.folder / "trajectories.jsonl"):
             for place, line in self._counting("trajectories.jsonl"):
+                who = (line["sample"], line["epoch"])
                 if "redo" in line:
-                    who = (line["sample"], line["epoch"])
                     self.since[who], self.redone[who] = line["redo"], line.get("outcomes", "")
-                elif line["t"] in scores:  # else a lost machine removed them
-                    self._places[line["t"]] = place
-                    self._keep(_attempt({**line, "steps": ()}, scores[line["t"]]))
+                    continue
+                own = scores.get((line["t"], *who), scores.get((line["t"],)))
+                if own is not None:  # else a lost machine removed them
+                    self._places[who] = place
+                    self._keep(_attempt({**line, "steps": ()}, own))
 
     def _counting(self, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
         """Yield (place, line) of the whole lines of a log that count; stale ones are counted."""
         for place, line, is_rightful in read_every(self.folder / name):
             self.stale += not is_rightful
-            if line is not None and is_rightful and ("t" in line or "redo" in line):
-                yield place, line
+            if line is not None and ("t" in line or "redo" in line):
+                self.free = max(self.free, line.get("redo", 0), line.get("t", -1) + 1)
+                if is_rightful:
+                    yield place, line
 
     def needs_run(self, who: tuple[str, int]) -> bool:
         """Return true if (sample id, epoch) has no result yet, or a missing one."""
@@ -262,7 +269,8 @@ class CellStore:
         lines, calls = self._index
         last = {(sample, epoch): n for n, (sample, epoch, _) in sorted(calls.starts.items())}
         for (sample, epoch), number in last.items():
-            if number not in self._places and sample in lines:
+            done = self.attempts.get((sample, epoch))
+            if sample in lines and (done is None or done.number != number):
                 yield lines[sample], epoch, number, calls.of(number)
 
     def _read(self) -> tuple[dict[str, dict[str, Any]], JournalReader]:
@@ -274,21 +282,17 @@ class CellStore:
 
     _index = functools.cached_property(_read)
 
+    def check(self, whom: Iterable[tuple[str, int]], journal: JournalReader | None = None) -> None:
+        """Raise `RlmEvalError` where the journal (`None` = read it) lacks calls of results."""
+        self._lost.check(sorted(self._places[who] for who in whom), journal)
+
     def _whole(self, attempt: RolloutResult, calls: JournalReader) -> RolloutResult:
-        """Return a stored attempt with its calls and steps. Raises `RlmEvalError` where the journal
-        lost them: a result without its calls would appear to be free.
-        """
-        if attempt.number not in calls:
-            raise RlmEvalError(
-                f"{self.folder / 'journal.jsonl'}: holds no call of trajectory {attempt.number}, "
-                "whose result is stored: the file was truncated or deleted; restore it, or move "
-                "the cell's folder away and run the cell again"
-            )
-        with (self.folder / "trajectories.jsonl").open("rb") as file:
-            steps = _steps(line_at(file, self._places[attempt.number]))
+        """Return a stored attempt with its calls and steps. Raises as `check`."""
+        trajectory = attempt.trajectory
+        line = self._lost.whole(self._places[trajectory.sample, trajectory.epoch], calls)
         with damaged(self.folder / "journal.jsonl"):
             own = calls.of(attempt.number)
-        return replace(attempt, trajectory=replace(attempt.trajectory, calls=own, steps=steps))
+        return replace(attempt, trajectory=replace(trajectory, calls=own, steps=_steps(line)))
 
     def _keep(self, attempt: RolloutResult) -> None:
         trajectory = replace(attempt.trajectory, calls=(), steps=())
@@ -298,7 +302,9 @@ class CellStore:
 
 def score_line(attempt: RolloutResult) -> dict[str, Any]:
     """Return the scores of an attempt as stored."""
-    return {"t": attempt.number, "scores": [asdict(score) for score in attempt.scores]}
+    own = attempt.trajectory
+    scores = [asdict(score) for score in attempt.scores]
+    return {"t": attempt.number, "sample": own.sample, "epoch": own.epoch, "scores": scores}
 
 
 def sample_line(sample: Sample) -> dict[str, Any]:
@@ -359,6 +365,7 @@ def _line(attempt: RolloutResult) -> dict[str, Any]:
         "notes": dict(trajectory.notes),
         "rerolls": attempt.rerolls,
         "diverged": attempt.diverged,
+        CALLS: len(trajectory.calls),
         "steps": [asdict(step) for step in trajectory.steps],
         **({} if trajectory.totals is None else {"totals": asdict(trajectory.totals)}),
     }

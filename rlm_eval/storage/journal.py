@@ -69,8 +69,7 @@ class StoredReplies:
                 if place == position
                 for line in lines
             )
-            pairs = itertools.pairwise(times)
-            met = any(later[0] < earlier[1] for earlier, later in pairs)
+            met = any(later[0] < earlier[1] for earlier, later in itertools.pairwise(times))
             self._overlaps[position] = met or len(times) == 1
         return self._overlaps[position]
 
@@ -86,9 +85,11 @@ class StoredReplies:
 class Journal:
     """Reads what a cell has paid for, and writes what it pays for now."""
 
-    def __init__(self, log: LineLog, wanted: Mapping[Who, int] | None = None) -> None:
+    def __init__(
+        self, log: LineLog, wanted: Mapping[Who, int] | None = None, free: int = 0
+    ) -> None:
         """Read the whole of `log.path` once. Line numbers lost with a machine are not reused: a
-        reference to them must not find another text or trajectory.
+        reference to them must not find another text or trajectory. Results have those below `free`.
 
         `wanted` names the samples that will run, each with the first trajectory whose replies still
         count (those before a redo do not); `None` keeps everything.
@@ -96,7 +97,7 @@ class Journal:
         self._log = log
         self._texts: dict[bytes, int] = {}
         self._replies: dict[Who, StoredReplies] = defaultdict(StoredReplies)
-        self._trajectories = self._calls = self._next_text = 0
+        self._trajectories, self._calls, self._next_text = free, 0, 0
         self.torn = 0
         """Damaged lines that were skipped."""
         self.stale = 0
@@ -212,10 +213,8 @@ def _place(call: Call) -> dict[str, Any]:
     line: dict[str, Any] = {"id": call.id, "role": call.role.value, "position": call.position}
     if call.parent is not None:
         line["parent"] = call.parent
-    if call.depth:
-        line["depth"] = call.depth
-    if call.turn:
-        line["turn"] = call.turn
+    kept = {"depth": call.depth, "turn": call.turn}
+    line |= {k: v for k, v in kept.items() if v}
     if call.slot != call.role.value:
         line["slot"] = call.slot
     return line
@@ -236,15 +235,13 @@ def _result(call: Call) -> dict[str, Any]:
     if call.finish_reason != "stop":
         line["finish"] = call.finish_reason
     kept = {"reasoning": call.reasoning, "raw": call.raw, "unknown": list(call.unknown)}
-    line |= {k: v for k, v in kept.items() if v}
+    line |= {k: v for k, v in {**kept, "lost": call.lost_attempts}.items() if v}
     if call.attempts != 1:
         line["attempts"] = call.attempts
     if call.error is not None:
         line["error"] = call.error
     if call.failed:
         line["failed_usage"] = [_usage(usage) for usage in call.failed]
-    if call.lost_attempts:
-        line["lost"] = call.lost_attempts
     if call.prompt_tokens_at_least is not None:
         line["cut"] = call.prompt_tokens_at_least
     if call.estimate != Usage():
@@ -314,7 +311,10 @@ class JournalReader:
             if line is None or "k" not in line:
                 continue
             if line["k"] == "start":
-                self.starts[line["t"]] = (line["sample"], line["epoch"], line["context"])
+                began = (line["sample"], line["epoch"], line["context"])
+                if self.starts.get(line["t"], began) != began:  # given twice by earlier releases
+                    self._of.pop(line["t"], None)
+                self.starts[line["t"]] = began
             elif line["k"] == "text":
                 self._texts[line["id"]] = place
             elif line["k"] == "count":
@@ -329,9 +329,9 @@ class JournalReader:
         """Iterate over the trajectories that have calls."""
         return iter(self._of)
 
-    def __contains__(self, trajectory: int) -> bool:
-        """Return whether it began in this journal, with calls or without."""
-        return trajectory in self.starts or trajectory in self._of
+    def ids(self, trajectory: int) -> list[int]:
+        """Return the ids of a trajectory's calls."""
+        return [number for number, _ in self._of.get(trajectory, ())]
 
     def of(self, trajectory: int) -> tuple[Call, ...]:
         """Return the calls of a trajectory as written, prompts as slices of its context."""

@@ -158,6 +158,8 @@ def _merge(run: Path, cell: str, lease: Lease) -> Path:
         proof = _check_replaceable(target)
         if proof is not None and proof["parts"] == _parts(folders):
             return target  # another process was first
+    for store in map(CellStore, folders):
+        store.check(store.attempts)
     facts = {k: v for k, v in first.items() if k not in ("shard", "schema_version")}
     differing = sorted(
         k for k in ("code", "packages", "machine") if any(m[k] != first[k] for m in manifests)

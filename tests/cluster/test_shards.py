@@ -90,6 +90,9 @@ async def test_a_shard_that_lost_something_is_not_merged(tmp_path):
         shutil.copy(path.parent / "manifest.json", path.parent.parent / "merging-x")
         assert len(shard_folders(tmp_path / "test", cell.id)) == 2
         assert not (tmp_path / "test" / "cells" / cell.id).exists()
+        (path.parent / "journal.jsonl").write_bytes(b"")  # of a copy, older than the results
+        with pytest.raises(RlmEvalError, match=r"2-of-2/journal.jsonl: holds no call of traj"):
+            merge(tmp_path / "test", cell.id)
 
 
 async def test_shards_of_different_code_are_not_merged(tmp_path):

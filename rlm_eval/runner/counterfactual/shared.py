@@ -82,7 +82,7 @@ class Original:
     """Finished attempts of a stored cell, by sample and epoch."""
 
     def __init__(self, folder: Path) -> None:
-        """Raise `RlmEvalError` if there is no such cell."""
+        """Raise `RlmEvalError` if there is no such cell, or its journal lost calls."""
         if not (folder / "journal.jsonl").is_file():
             raise RlmEvalError(
                 f"{folder}: no journal, so that nothing can be replayed from it; restore the "
@@ -91,6 +91,10 @@ class Original:
         self.store = CellStore(folder)
         with damaged(folder / "journal.jsonl"):
             self.calls = JournalReader(folder / "journal.jsonl")
+        ended = self.store.attempts.items()
+        self.store.check(
+            [who for who, a in ended if not a.trajectory.outcome.is_missing], self.calls
+        )
 
     def replies(self, who: Who) -> StoredReplies:
         """Return the replies of the valid attempt; none if the sample has no result."""
@@ -112,9 +116,13 @@ class SharedJournal(Journal):
     """Journal of a counterfactual cell; see the module docstring."""
 
     def __init__(
-        self, log: JsonlLog, original: Original, wanted: Mapping[Who, int] | None = None
+        self,
+        log: JsonlLog,
+        original: Original,
+        wanted: Mapping[Who, int] | None = None,
+        free: int = 0,
     ) -> None:
-        super().__init__(log, wanted)
+        super().__init__(log, wanted, free)
         self._original = original
         for request, tokens in original.calls.counts.items():
             if request not in self.counts:
@@ -134,9 +142,10 @@ class SharedJournal(Journal):
 
 
 def journal_of(
-    origin: Mapping[str, Any] | None, log: JsonlLog, wanted: Mapping[Who, int]
+    origin: Mapping[str, Any] | None, log: JsonlLog, wanted: Mapping[Who, int], free: int
 ) -> Journal:
     """Return a cell's journal; `origin` is its `counterfactual`, `None` for any other cell."""
     if origin is None:
-        return Journal(log, wanted)
-    return SharedJournal(log, Original(Path(origin["run"]) / "cells" / origin["cell"]), wanted)
+        return Journal(log, wanted, free)
+    original = Original(Path(origin["run"]) / "cells" / origin["cell"])
+    return SharedJournal(log, original, wanted, free)
