@@ -41,25 +41,27 @@ def with_first(reply: str):
 class Outage:
     """Sub-calls fail from the `first`-th on, `times` times."""
 
-    def __init__(self, first: int, times: int) -> None:
-        self.first, self.times, self.seen = first, times, 0
+    def __init__(self, first: int, times: int, status: int = 503) -> None:
+        self.first, self.times, self.seen, self.status = first, times, 0, status
 
     def __call__(self, _number, request):
         if "KEY=" not in request["messages"][-1]["content"] or len(request["messages"]) > 1:
             return None
         self.seen += 1
         failing = self.first <= self.seen < self.first + self.times
-        return Fault("status", 503) if failing else None
+        return Fault("status", self.status) if failing else None
 
 
 @pytest.mark.parametrize("code", [FIRST, CATCHING], ids=["batch", "caught"])
-@pytest.mark.parametrize("times", [1, 3])
-async def test_chaos_an_outage_of_sub_calls_makes_the_sample_missing(tmp_path, code, times):
-    async with FakeServer(reply=with_first(code), faults=Outage(3, times)) as server:
+@pytest.mark.parametrize(("times", "status"), [(1, 503), (3, 503), (1, 400)])
+async def test_chaos_an_outage_of_sub_calls_makes_the_sample_missing(tmp_path, code, times, status):
+    """A 400 in words that no rule knows is taken for one too."""
+    async with FakeServer(reply=with_first(code), faults=Outage(3, times, status)) as server:
         given = overrides(tmp_path, server.url, "n=3", "max_samples=1", "root.retries=0")
         summary = await run_here(given)
         (why,) = summary.unfinished.values()
-        assert "provider_error; first error: ProviderError" in why
+        cause = "ProviderError" if status == 503 else "BadRequest"
+        assert f"provider_error; first error: {cause}" in why
         rows = {row["sample_id"]: row for row in records(tmp_path)}
         assert sorted(row["outcome"] for row in rows.values()).count("provider_error") == 1
         missing = next(row for row in rows.values() if row["outcome"] == "provider_error")
@@ -112,7 +114,7 @@ async def test_chaos_an_outage_ends_fixed_programs_and_codeact_alike(tmp_path, m
 
 
 async def test_chaos_a_request_of_the_models_own_making_is_no_outage(tmp_path):
-    """A refused or malformed sub-call is an answer to what the code asked."""
+    """A refused sub-call is an answer to what the code asked."""
 
     def plan(_number, request):
         last = request["messages"][-1]["content"]
