@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 from bodies import OVERFLOW, ZERO, chat, sent
-from fake_server import FakeServer, Fault, rules
+from fake_server import FakeServer, Fault, always, rules
 from runs import RULES, overrides, records, run_here
 
 from rlm_eval.budget.prices import price_of
@@ -182,8 +182,7 @@ async def test_a_200_is_not_ok_by_itself(tmp_path, body, outcome):
 async def test_answers_in_another_field_are_told_at_once_and_conclude_nothing(
     tmp_path, capsys, body
 ):
-    faults = lambda _number, request: sent(body)  # noqa: E731
-    async with FakeServer(reply=rules(RULES), faults=faults) as server:
+    async with FakeServer(reply=rules(RULES), faults=always(sent(body))) as server:
         await run_here(overrides(tmp_path, server.url, *OWN, "n=2"))
     rows = records(tmp_path)
     assert [(row["outcome"], row["n_textless_replies"]) for row in rows] == [("no_answer", 1)] * 2
@@ -204,8 +203,11 @@ async def test_answers_in_another_field_are_told_at_once_and_conclude_nothing(
 async def test_replies_with_text_beside_reasoning_or_tools_raise_no_word(tmp_path, capsys):
     said = "The number is 7."
     bodies = [thought(said, reasoning_content="Let me see."), chat(said, "tool_calls")]
-    faults = lambda number, _request: sent(bodies[number % 2])  # noqa: E731
-    async with FakeServer(reply=rules(RULES), faults=faults) as server:
+
+    def plan(number, _request):
+        return sent(bodies[number % 2])
+
+    async with FakeServer(reply=rules(RULES), faults=plan) as server:
         await run_here(overrides(tmp_path, server.url, *OWN, "n=2"))
     assert [(r["n_replies"], r["n_textless_replies"]) for r in records(tmp_path)] == [(1, 0)] * 2
     assert "hold no text" not in capsys.readouterr().err
