@@ -6,13 +6,15 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 from bodies import OVERFLOW, ZERO, chat, sent
-from fake_server import FakeServer, Fault, rules
+from fake_server import FakeServer, Fault, always, rules
 from runs import RULES, overrides, records, run_here
 
 from rlm_eval.budget.prices import price_of
 from rlm_eval.records.build import write_records
 from rlm_eval.report import summary as cells
+from rlm_eval.report.conclusion import conclusion
 from rlm_eval.report.tables.caveats import caveats
+from rlm_eval.report.tables.comparison import against
 from rlm_eval.report.tables.served import is_alike
 
 PRICE = "gpt-4o-mini"
@@ -170,6 +172,45 @@ async def test_a_200_is_not_ok_by_itself(tmp_path, body, outcome):
     assert requests == (2 if outcome == "provider_error" else 1)
     if outcome == "no_answer":
         assert row["failure"] == "no_answer"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [thought(None, reasoning_content="The number is 7."), chat(None, "tool_calls")],
+    ids=["reasoning", "tool calls"],
+)
+async def test_answers_in_another_field_are_told_at_once_and_conclude_nothing(
+    tmp_path, capsys, body
+):
+    async with FakeServer(reply=rules(RULES), faults=always(sent(body))) as server:
+        await run_here(overrides(tmp_path, server.url, *OWN, "n=2"))
+    rows = records(tmp_path)
+    assert [(row["outcome"], row["n_textless_replies"]) for row in rows] == [("no_answer", 1)] * 2
+    first, end = [x for x in capsys.readouterr().err.splitlines() if "tool parsers" in x]
+    assert "the first reply holds no text" in first
+    assert "2 of 2 replies hold no text" in end
+    frame = cells.prepare(
+        pd.read_parquet(write_records(tmp_path / "test"), dtype_backend="numpy_nullable")
+    )
+    table = cells.summarise(frame)
+    limits = caveats(frame, table)
+    assert [x for x in limits if "2 of 2 replies hold no text" in x]
+    found = conclusion(frame, table, against(frame, "long_context"), limits)
+    assert found.may == ()
+    assert found.may_not[0].text.startswith("The scores of 1 of 1 cells may not be the model's")
+
+
+async def test_replies_with_text_beside_reasoning_or_tools_raise_no_word(tmp_path, capsys):
+    said = "The number is 7."
+    bodies = [thought(said, reasoning_content="Let me see."), chat(said, "tool_calls")]
+
+    def plan(number, _request):
+        return sent(bodies[number % 2])
+
+    async with FakeServer(reply=rules(RULES), faults=plan) as server:
+        await run_here(overrides(tmp_path, server.url, *OWN, "n=2"))
+    assert [(r["n_replies"], r["n_textless_replies"]) for r in records(tmp_path)] == [(1, 0)] * 2
+    assert "hold no text" not in capsys.readouterr().err
 
 
 async def test_an_output_cap_that_was_used_up_by_thoughts_is_truncated(tmp_path):

@@ -77,6 +77,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "n_truncated_calls": ("int", "Calls that stopped at their output cap."),
     "n_runaway_calls": ("int", "Replies that echo the prompt or repeat themselves up to the cap."),
     "n_unknown_ends": ("int", "Calls whose finish reason is missing or not known: cut or not."),
+    "n_replies": ("int", "Replies, those of judges and embedders left out."),
+    "n_textless_replies": ("int", "Of these: without text, only reasoning or tool calls."),
     "unknown_ends": ("str", "Those finish reasons, comma-separated (`none` = missing)."),
     "served_models": ("str", "Names of models in the replies, by slot; null = none was named."),
     "requested_models": ("str", "Names of models in the requests, by slot; null = unknown."),

@@ -14,9 +14,10 @@ from rlm_eval.records.columns import CallCost
 CHILDREN = (Role.SUB, Role.CHILD_ROOT)
 _NEVER = (
     "n_retried_calls", "n_lost_attempts", "n_replayed_calls", "n_server_cut_calls",
-    "lost_tokens_estimated", "lost_cost_estimated", "failed_cost", "queue_seconds",
+    "lost_tokens_estimated", "lost_cost_estimated", "failed_cost", "queue_seconds", "n_replies",
+    "n_textless_replies",
 )  # fmt: skip
-"""Columns that no foreign log reports."""
+"""Columns that no foreign log reports, or whose counts mean something else there."""
 _OF_CALLS = (
     "n_calls", "n_root_calls", "n_sub_calls", "n_child_calls", "n_other_calls", "n_judge_calls",
     "used_recursion", "max_depth", "turns", "first_sub_turn", "max_fanout", "n_truncated_calls",

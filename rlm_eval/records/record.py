@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from rlm_eval.core import renamed
+from rlm_eval.core import no_text, renamed
 from rlm_eval.core.amounts import known_sum
 from rlm_eval.core.errors import NoRecords, RlmEvalError
 from rlm_eval.core.types import Call, Outcome, Role, Sample, Score, Trajectory, Usage
@@ -69,6 +69,7 @@ def record_of(
         share, reread = coverage.coverage(spans, sample.context.chars)
         seen = coverage.evidence_seen(sample.evidence, spans)
     outcome, answer = trajectory.outcome, trajectory.answer
+    textless, replies = no_text.counts(calls)
     ends = {call.finish_reason or "none" for call in calls if call.has_unknown_end}
     row: dict[str, Any] = dict.fromkeys(COLUMNS)
     row |= {name: value for name, value in cell.items() if name in COLUMNS}
@@ -104,6 +105,8 @@ def record_of(
         "n_truncated_calls": sum(call.is_cut for call in calls),
         "n_runaway_calls": sum(map(is_runaway, calls)),
         "n_unknown_ends": sum(call.has_unknown_end for call in calls),
+        "n_replies": replies,
+        "n_textless_replies": textless,
         "unknown_ends": ", ".join(sorted(ends)) or None,
         "served_models": _served(trajectory.calls, cell),
         "n_failed_calls": sum(call.error is not None for call in calls),

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from rlm_eval.report import wording
+from rlm_eval.core import no_text
+from rlm_eval.report import unread, wording
 from rlm_eval.report.referee.evidence import Finding
 from rlm_eval.report.tables.baselines import MUST_EXCEED
 from rlm_eval.report.tables.standard import Table
@@ -57,11 +59,16 @@ def conclusion(
 
     `planned` is the table of the comparisons named before the run, `findings` are the referee's.
     """
+    cells = pd.MultiIndex.from_frame(unread.unread(frame)[unread.KEYS])
+    is_unread = pd.MultiIndex.from_frame(table[unread.KEYS]).isin(cells)
     if frame["scripted"].all():
         may = [Line("Replies are scripted: the run shows that the machinery works.", "run")]
+    elif is_unread.any():  # no difference to such a cell is one of the methods
+        may = _scores(table, ~is_unread)
     else:
-        may = [*_planned(planned), *_shown(comparisons), *_scores(table)][:2]
+        may = [*_planned(planned), *_shown(comparisons), *_scores(table, ~is_unread)][:2]
     may_not = [
+        *_unread(table, is_unread),
         *_not_shown(comparisons),
         *_as_bounds(table),
         *_alarms(findings),
@@ -134,9 +141,9 @@ def _listed(named: Sequence[str]) -> str:
     return ": " + "; ".join(named[:_GROUPS]) + rest
 
 
-def _scores(table: pd.DataFrame) -> list[Line]:
+def _scores(table: pd.DataFrame, is_read: np.ndarray[Any, Any]) -> list[Line]:
     """Return the range of the scores that are known as numbers."""
-    known = table[~table["as_bounds"] & table["accuracy"].notna()]
+    known = table[~table["as_bounds"] & table["accuracy"].notna() & is_read]
     if known.empty:
         return []
     ranked = row_dicts(known.sort_values("accuracy", kind="stable"))
@@ -177,6 +184,21 @@ def _not_shown(comparisons: pd.DataFrame) -> list[Line]:
     if unsure:
         told += f"; {unsure} allow no verdict, since answers are cut off or missing"
     return [Line(f"{told}.", "comparisons")]
+
+
+def _unread(table: pd.DataFrame, is_unread: np.ndarray[Any, Any]) -> list[Line]:
+    """Return the cells whose replies mostly came without text."""
+    if not is_unread.any():
+        return []
+    names = ", ".join(dict.fromkeys(map(str, table.loc[is_unread, "series"])))
+    return [
+        Line(
+            f"The scores of {int(is_unread.sum())} of {len(table)} cells may not be the model's, "
+            f"and no difference is concluded from this report: more than {100 * no_text.MOST:.0f} "
+            f"% of the replies hold no text, only reasoning or tool calls ({names}).",
+            "limits",
+        )
+    ]
 
 
 def _as_bounds(table: pd.DataFrame) -> list[Line]:

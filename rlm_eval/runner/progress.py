@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TextIO, cast
 
 from rlm_eval.budget.prices import call_cost
 from rlm_eval.config.cell import Cell
+from rlm_eval.core import no_text
 from rlm_eval.core.messages import fail, is_shown, log_only, say, warn
 from rlm_eval.core.terminal import MessageStream
 from rlm_eval.core.types import Call, Outcome, Sample
@@ -237,6 +238,8 @@ class CellProgress:
         self._cost = cost
         self._errors = 0
         self._cut_prompts = False
+        self._textless = (0, 0)
+        """Replies without text, and all replies."""
         self._started = self._began = self._latest = time.monotonic()
         self._seconds: float | None = None
 
@@ -249,6 +252,8 @@ class CellProgress:
         self._scores.setdefault(sample, {})[epoch] = score
         if outcome.is_cut:
             self._cut.add(sample)
+        lacking, replies = no_text.counts(attempt.trajectory.calls)
+        self._textless = (self._textless[0] + lacking, self._textless[1] + replies)
         for call in attempt.trajectory.calls:
             self.tokens += _tokens(call)
             self.spent += self._cost(call)[0] or 0.0
@@ -276,6 +281,9 @@ class CellProgress:
 
     def done(self, how: str = "done") -> None:
         """End the cell; keep its line."""
+        lacking, replies = self._textless
+        if lacking > no_text.MOST * replies:
+            warn(f"{self.label}: {no_text.told(lacking, replies)}")
         self._seconds = time.monotonic() - self._started
         self._progress.end(self._name, self, how)
 

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rlm_eval.core.errors import CallCancelled, ConfigError, ModelError, ProviderError, error_of
+from rlm_eval.core.errors import (
+    BadRequest,
+    CallCancelled,
+    ConfigError,
+    ModelError,
+    ProviderError,
+    error_of,
+)
 from rlm_eval.core.reasoning import split
-from rlm_eval.core.types import Call, Message, Reply, Role, Times, Usage
+from rlm_eval.core.types import Call, Message, Prompt, Reply, Role, Times, Usage
 
 
 class WrongCall(ConfigError):
@@ -98,18 +105,33 @@ def cancelled(draft: Call, cause: CallCancelled, end: float, estimate: Usage) ->
     )
 
 
-def unrepaired(calls: Sequence[Call]) -> ModelError | None:
-    """Return the first provider failure that no later, equal request of the sample repaired.
+_FAULTS = frozenset({ProviderError.__name__, BadRequest.__name__})
+"""Failures that may be the server's. A wording that no rule knows is a `BadRequest`."""
+_ROLES = frozenset({"system", "user", "assistant"})
 
-    `calls` are in the order in which they ended. A context overflow, a refusal and a bad request
-    are results of what the method requested, not outages; a judge's call does not belong to the
+
+def unrepaired(calls: Sequence[Call]) -> ModelError | None:
+    """Return the first failure of the server that no later, equal request of the sample repaired.
+
+    `calls` are in the order in which they ended. A context overflow and a refusal are results of
+    what the method requested. So is a bad request whose turns are wrong whatever the server's
+    state; any other may be a fault with an unknown wording. A judge's call does not belong to the
     method.
     """
-    kind = ProviderError.__name__
     for index, call in enumerate(calls):
-        if (call.error or "").partition(":")[0] != kind or call.role is Role.JUDGE:
+        kind = (call.error or "").partition(":")[0]
+        if kind not in _FAULTS or call.role is Role.JUDGE:
+            continue
+        if kind == BadRequest.__name__ and _has_odd_turns(call.prompt):
             continue
         again = (c for c in calls[index + 1 :] if c.error is None and c.slot == call.slot)
         if not any(c.prompt == call.prompt for c in again):
             return error_of(call)
     return None
+
+
+def _has_odd_turns(prompt: Prompt) -> bool:
+    """Return true for turns that servers refuse at any time: without a user's, behind the
+    assistant's own, or of another role. A model's code and external engines write such."""
+    roles = [role for role, _ in prompt.messages]
+    return "user" not in roles or roles[-1] == "assistant" or not _ROLES.issuperset(roles)

@@ -41,15 +41,15 @@ def with_first(reply: str):
 class Outage:
     """Sub-calls fail from the `first`-th on, `times` times."""
 
-    def __init__(self, first: int, times: int) -> None:
-        self.first, self.times, self.seen = first, times, 0
+    def __init__(self, first: int, times: int, status: int = 503) -> None:
+        self.first, self.times, self.seen, self.status = first, times, 0, status
 
     def __call__(self, _number, request):
         if "KEY=" not in request["messages"][-1]["content"] or len(request["messages"]) > 1:
             return None
         self.seen += 1
         failing = self.first <= self.seen < self.first + self.times
-        return Fault("status", 503) if failing else None
+        return Fault("status", self.status) if failing else None
 
 
 @pytest.mark.parametrize("code", [FIRST, CATCHING], ids=["batch", "caught"])
@@ -70,6 +70,16 @@ async def test_chaos_an_outage_of_sub_calls_makes_the_sample_missing(tmp_path, c
         again = asked(server.log[before:])
     assert [(row["outcome"], row["score"]) for row in records(tmp_path)] == [("ok", 1.0)] * 3
     assert max(again.values()) == 1
+
+
+async def test_chaos_servers_that_fail_in_unknown_words_make_the_sample_missing(tmp_path):
+    """The code catches a 400 of a sub-call: it may be a fault of the server."""
+    async with FakeServer(reply=with_first(CATCHING), faults=Outage(3, 1, 400)) as server:
+        given = overrides(tmp_path, server.url, "n=2", "max_samples=1")
+        (why,) = (await run_here(given)).unfinished.values()
+        assert "1 provider_error; first error: BadRequest" in why
+        assert not (await run_here(given)).unfinished
+    assert [(row["outcome"], row["score"]) for row in records(tmp_path)] == [("ok", 1.0)] * 2
 
 
 async def test_chaos_a_failure_that_the_code_repaired_counts_for_nothing(tmp_path):
@@ -112,7 +122,7 @@ async def test_chaos_an_outage_ends_fixed_programs_and_codeact_alike(tmp_path, m
 
 
 async def test_chaos_a_request_of_the_models_own_making_is_no_outage(tmp_path):
-    """A refused or malformed sub-call is an answer to what the code asked."""
+    """A refused sub-call is an answer to what the code asked."""
 
     def plan(_number, request):
         last = request["messages"][-1]["content"]

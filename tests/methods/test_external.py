@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,28 @@ async def test_the_engines_own_failure_is_a_crash(tmp_path: Path) -> None:
             await solve(engine(tmp_path, refused), bench, sample)
         assert bench.session.notes["engine_reason"] == "its request was refused"
         assert bench.session.notes["engine_failed_calls"] == 0, "it did not go on"
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+@pytest.mark.parametrize(
+    ("roles", "is_missing"),
+    [
+        (["user"], True), (["system", "assistant", "user"], True), (["user", "user"], True),
+        (["user", "assistant", "assistant"], False), (["system"], False), ([], False),
+        (["user", "odd"], False), (["tool", "user"], False),
+    ],
+)  # fmt: skip
+async def test_a_refused_request_in_order_may_be_the_servers_fault(
+    tmp_path: Path, roles: list[str], is_missing: bool, goes_on: bool
+) -> None:
+    sample = sample_of("text", "Q?")
+    turns = [{"role": role, "content": "x"} for role in roles]
+    code = f"ask('root', '', messages={turns}); " + ("finish('7')" if goes_on else "sys.exit(1)")
+    unknown = BadRequest("words that no rule knows")
+    async with open_bench(tmp_path, sample, root=[unknown], sub=[]) as bench:
+        with nullcontext() if goes_on else pytest.raises(ReplCrash):
+            await solve(engine(tmp_path, code), bench, sample)
+        assert (type(bench.session.outage()) is BadRequest) == is_missing
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,9 @@ def fault(status, message, code=None, headers=None):
         (429, "Rate limit reached: too many tokens per minute", None, TransientError),
         (529, "Overloaded", "overloaded_error", TransientError),
         (501, "Not implemented", None, ProviderError),
-        (418, "teapot", None, BadRequest),
+        *((status, "", None, TransientError) for status in (418, 430, 440, 444, 460, 498, 499)),
+        *((status, "", None, BadRequest) for status in (400, 405, 411, 415, 422)),
+        *((status, "", None, EndpointUnusable) for status in (404, 407, 410, 421, 451)),
     ],
 )  # fmt: skip
 def test_each_wording_means_its_own_error(status, message, code, error):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rlm_eval.core.errors import BadRequest, ContextOverflow, Refused
+from rlm_eval.core.errors import BadRequest, ContextOverflow, EndpointUnusable, Refused
 from rlm_eval.models.http.http_errors import TransientError, error_from_response, fault_in
 from rlm_eval.models.http.window import says_too_long
 
@@ -118,6 +118,30 @@ def test_the_innermost_code_of_a_gateway_s_error_counts(status, code, message, e
     raw = json.dumps({"error": {"message": message, "code": code}})
     body = {"message": "Provider returned error", "code": 400, "metadata": {"raw": raw}}
     assert type(_found(status, {"error": body})) is error
+
+
+GLM_S = [
+    (400, {"code": "1002", "message": "Authentication Token非法"}, EndpointUnusable),
+    (200, {"code": 1003, "message": "Authentication Token has expired"}, EndpointUnusable),
+    (400, {"code": "1113", "message": "您的账户已欠费，请充值后重试"}, EndpointUnusable),
+    (400, {"code": "1302", "message": "并发数过高"}, TransientError),
+]  # fmt: skip
+OTHERS = [
+    (500, {"code": "1000", "type": "internal_server_error", "message": "Service unavailable."}),
+    (200, {"code": "1000", "type": "internal_server_error", "message": "Service unavailable."}),
+    *((status, {"code": code, "message": "an error"})
+      for status in (500, 503) for code in ("1000", 1003, 1110, 1113, 1211)),
+    (200, {"code": 1000, "message": "an error"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "means"), [*GLM_S, *((*other, TransientError) for other in OTHERS)]
+)
+def test_a_vendors_own_number_means_nothing_under_another_vendors_fault(status, error, means):
+    """GLM's numbers: Mistral, Cloudflare and others use the same ones."""
+    assert type(_found(status, {"error": error})) is means
+    assert type(_found(status, {"errors": [error]})) is means
 
 
 @pytest.mark.parametrize(

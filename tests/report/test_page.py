@@ -197,6 +197,22 @@ def test_what_was_planned_comes_before_what_was_explored() -> None:
     )
 
 
+def test_cells_whose_replies_came_without_text_conclude_nothing() -> None:
+    frame, table, rows_, limits = made(n=60)
+    rows_ = rows_.assign(shown=True, difference=0.25)
+    rlm = frame["series"].str.startswith("rlm")
+    few = frame.assign(n_replies=20, n_textless_replies=rlm.astype(int))
+    assert conclusion(few, table, rows_, limits) == conclusion(frame, table, rows_, limits)
+    assert caveats(few, table) == caveats(frame, table)
+    many = few.assign(n_textless_replies=2 * rlm)
+    found = conclusion(many, table, rows_, limits)
+    own = int(table["series"].str.startswith("rlm").sum())
+    (scores,) = found.may
+    assert scores.text.startswith(f"{len(table) - own} of {len(table)} cells have a score")
+    assert f"{own} of {len(table)} cells may not be the model's" in found.may_not[0].text
+    assert any("replies hold no text" in line for line in caveats(many, table))
+
+
 def test_a_cell_below_a_rule_without_a_model_is_in_the_conclusion() -> None:
     frame, table, rows_, limits = made(n=12)
     before = [line.text for line in conclusion(frame, table, rows_, limits).may_not]

@@ -224,8 +224,8 @@ class External:
             return ReplCrash(f"{self.name}: {told}")
         proxy.failed -= 1  # the engine stopped after this one
         if isinstance(cause, BadRequest):
-            # The engine's own request, which would be rejected again: as a provider failure the
-            # sample would be retried for ever and never count.
+            # The engine's own request, which would be rejected again. Where its turns are in
+            # order, the cause may be the server's: `session.outage` makes the sample missing.
             session.note("engine_reason", "its request was refused")
             return ReplCrash(f"{self.name}: its request was refused: {cause}")
         return cause

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from rlm_eval.core import no_text
 from rlm_eval.core.clock import awake_time, time_asleep
 from rlm_eval.core.errors import (
     BadRequest,
@@ -304,6 +305,11 @@ class HttpClient:
                 preflight.sampling(config, window),
                 _Sent(is_proof=True),
             )
+            if no_text.lacks_text(reply.text, reply.reasoning, reply.finish_reason):
+                say(
+                    f"{self._transport.where}: the first reply holds no text, only reasoning or "
+                    f"tool calls; if all do, every answer is empty: {no_text.NEXT_STEP}"
+                )
             model, used = reply.model, added(reply.usage, reply.failed_usage)
         except ModelError as error:
             if not preflight.proves(error):

@@ -43,6 +43,8 @@ _GLM = {
     **dict.fromkeys((1000, 1001, 1002, 1003, 1004, 1110, 1111), 401),
 }  # fmt: skip
 """GLM's own codes, docs.bigmodel.cn: business error codes."""
+_KEY_WORDS = re.compile(r"authenticat|token|api ?key|account|身份|令牌|账户|密钥", re.IGNORECASE)
+"""Words of GLM's messages about a wrong key."""
 _MINIMAX = {
     1000: 500, 1001: 504, 1002: 429, 1004: 401, 1008: 402, 1013: 500, 1024: 500, 1026: 400,
     1027: 400, 1033: 500, 1039: 429, 1041: 429, 2013: 400, 2049: 401, 2056: 429,
@@ -84,8 +86,11 @@ class Trouble:
     """Seconds to wait before a retry."""
 
 
-def trouble_of(value: Any) -> Trouble:
-    """Return the error in a body of any JSON shape."""
+def trouble_of(value: Any, *, by_number: bool = True) -> Trouble:
+    """Return the error in a body of any JSON shape.
+
+    `by_number`: a vendor's own number may imply a status, where nothing else in its object does.
+    """
     if isinstance(value, Mapping) and isinstance(value.get("choices"), list):
         parts: list[Any] = [value, *value["choices"]]
     else:
@@ -93,11 +98,14 @@ def trouble_of(value: Any) -> Trouble:
     found = list(_walk(parts, 0))
     told = [[text for name in _CODES if (text := _scalar(place.get(name)))] for place in found]
     codes = [code for place in told for code in place]
-    own = _MINIMAX if any("base_resp" in place for place in found) else _GLM
-    statuses = [[s for code in place if (s := _status(code, own)) is not None] for place in told]
+    words = " | ".join(dict.fromkeys(_said(found)))[:_LONGEST] or _shown(value)
+    own = _own_numbers(found, words) if by_number else {}
+    statuses = [
+        [s for known in ({}, own) for code in place if (s := _status(code, known)) is not None]
+        for place in told
+    ]
     if _FILTERED & set(codes) or any("blockReason" in p or "block_reason" in p for p in found):
         codes.append("content_filter")
-    words = " | ".join(dict.fromkeys(_said(found)))[:_LONGEST] or _shown(value)
     return Trouble(
         words=words,
         codes=tuple(dict.fromkeys(codes)),
@@ -105,6 +113,14 @@ def trouble_of(value: Any) -> Trouble:
         statuses=tuple(place[0] for place in statuses if place),
         retry_after=next((w for place in found if (w := _wait(place)) is not None), _asked(words)),
     )
+
+
+def _own_numbers(places: list[Mapping[str, Any]], words: str) -> Mapping[int, int]:
+    """Return the statuses of the vendor's own numbers. Others use GLM's numbers of a wrong key."""
+    if any("base_resp" in place for place in places):
+        return _MINIMAX
+    is_key = _KEY_WORDS.search(words)
+    return {code: status for code, status in _GLM.items() if status != 401 or is_key}
 
 
 def trouble_in(body: Any) -> Trouble | None:

@@ -30,17 +30,24 @@ from rlm_eval.core.types import Usage
 from rlm_eval.models.http.error_details import Trouble, status_in_words, trouble_in, trouble_of
 from rlm_eval.models.http.window import about_surroundings, is_rate, plain, says_too_long
 
-_TRANSIENT = {408, 409, 424, 425, 429, 499, 500, 502, 503, 504}
+_TRANSIENT = {500, 502, 503, 504}
 _THROTTLED = {429, 503, 529}
-_MAY_BE_BILLED = {408, 499, 504, 520, 524}
+_MAY_BE_BILLED = {408, 444, 460, 499, 504, 520, 524}
 """Statuses of a gateway timeout: the model may have continued. Other 5xx come from the server that
 would bill."""
+_WRONG = {400, 403, 405, 411, 413, 414, 415, 422, 431}
+"""Statuses of a request that is wrong; the others below 500 may pass."""
+_NOT_THERE = {404, 410, 421, 451}
+_REPLACED = {400, 403, 422}
+"""Statuses that gateways give to any fault behind them."""
 _VAGUE = {200, 400, 500, 502, 503}
 """Statuses with which gateways forward errors of all kinds: the body is more specific."""
 _FILTER = re.compile(
     r"content[ _-]?(filter|policy|moderation)|content management policy|moderation|flagged"
     r"|responsible ai|prohibited content|data_?inspection|inappropriate content|usage polic"
-    r"|high risk|safety (system|filter|polic|setting|reason)|guardrail|sensitive (content|words?)"
+    r"|(high|exists) risk|content (exists|violates)|violates? .{0,20}(guideline|polic)"
+    r"|usage guidelines|safety_check|safety (system|filter|polic|setting|reason)|guardrail"
+    r"|sensitive (content|words?)"
     r"|\b(prompt|response|output|content|input) (was |has been |is )?blocked|敏感|违规",
     re.IGNORECASE,
 )
@@ -57,6 +64,20 @@ _DOWN = re.compile(
     r"|\b(filter|guardrails?|moderation)\b.{0,40}\b(timeout|unavailable|exception|internal error)"
 )
 """Plain words of a service that failed, not of a request that is wrong or refused."""
+_MAY_PASS = re.compile(
+    r"\btry (your request |the request )?again\b(?! with)|\bretry (your|the|this) request"
+    r"|\bplease retry\b(?! with)|\btemporar(y|ily)\b|\bnot (yet )?ready\b"
+    r"|\bout of memory\b|\boom\b|\bcuda\b|\bengine( core)? (\w+ )?(dead|died|encountered|error)"
+    r"|\bbackground loop\b|\bdisconnected\b|\bconnection error|\babort(ed)?\b"
+    r"|\binternal error\b(?!\.\w)|\bunexpected error|\bchannel error"
+    r"|\bprediction stream|\bgrammar stack"
+    # what was sent is valid JSON
+    r"|\berror parsing the body|\bcould not parse the json body"
+    # the server's parser failed on a sampled reply (tools, harmony channels)
+    r"|\btool use failed|\bmodel called a tool|\b(failed|unable) to (generate|parse) tool"
+    r"|\bunexpected tokens? (\d|remaining)|\bstart token\b|^provider returned error( error)?\W*$"
+)
+"""Plain words of other faults that may pass. A filter's refusal may hold them too."""
 _NO_MODEL = re.compile(
     r"model_not_found|model[^.]{0,80}(not found|does not exist|not a valid|unknown)|"
     r"not a valid model|no endpoints found|模型不存在"
@@ -67,11 +88,13 @@ _NO_CREDIT = re.compile(
     r"insufficient[ _](quota|balance|credit|fund)|credit balance is too low|arrear|payment required"
     r"|billing[ _](hard[ _]limit|not[ _]active)|budget[ _](has been )?exceeded|out of credits"
     r"|(requires|purchase|need) more credits|exceeded ?(token ?)?budget|specified api usage limit"
+    r"|key limit exceeded|have any credits|spending limit"
     r"|余额不足|欠费",
     re.IGNORECASE,
 )
 _BAD_KEY = re.compile(
-    r"api key (not valid|expired|is invalid)|(invalid|incorrect)[ _]api[ _]key|api_key_invalid",
+    r"api key (not valid|expired|is invalid)|(invalid|incorrect)[ _]api[ _]key|api_key_invalid"
+    r"|(security|access) token .{0,40}(expired|invalid)",
     re.IGNORECASE,
 )
 _TOO_LARGE = re.compile(r"request too large", re.IGNORECASE)
@@ -147,24 +170,36 @@ def head_of(raw: bytes, most: int = 200) -> str:
 
 
 def error_from_response(
-    status: int, body: bytes, headers: Mapping[str, str], *, where: str, key_env: str | None
+    status: int,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    where: str,
+    key_env: str | None,
+    accepted: bool = False,
 ) -> ModelError | TransientError:
     """Return the error for a response of this status. `where` names model and address.
 
-    The provider's words are quoted, except where they may hold (a part of) the key.
+    `accepted`: an earlier reply shows that the key is right. The provider's words are quoted,
+    except where they may hold (a part of) the key.
     """
     try:
         value: Any = orjson.loads(body)
     except orjson.JSONDecodeError:
         value = body.decode("utf-8", "replace").strip()
-    trouble = trouble_of(value)
+    trouble = trouble_of(value, by_number=status in (200, 400))
     inside = [s for s in trouble.statuses if s not in _VAGUE]
     cause = inside[0] if inside and status in _VAGUE else status
-    return _typed(cause, trouble, f"HTTP {status}", headers, where, key_env)
+    return _typed(cause, trouble, f"HTTP {status}", headers, where, key_env, accepted)
 
 
 def fault_in(
-    body: Any, headers: Mapping[str, str], *, where: str, key_env: str | None
+    body: Any,
+    headers: Mapping[str, str],
+    *,
+    where: str,
+    key_env: str | None,
+    accepted: bool = False,
 ) -> ModelError | TransientError | None:
     """Return the error in a decoded reply or stream event of status 200; `None` if there is none.
 
@@ -175,7 +210,8 @@ def fault_in(
         return None
     inside = [s for s in trouble.statuses if s not in _VAGUE] or trouble.statuses[-1:]
     cause = inside[0] if inside else None
-    return _typed(cause, trouble, "an error in a reply of HTTP 200", headers, where, key_env)
+    told = "an error in a reply of HTTP 200"
+    return _typed(cause, trouble, told, headers, where, key_env, accepted)
 
 
 def _typed(
@@ -185,12 +221,19 @@ def _typed(
     headers: Mapping[str, str],
     where: str,
     key_env: str | None,
+    accepted: bool,
 ) -> ModelError | TransientError:
-    """Classify an error. `status` is the cause's, `None` where unknown; `told` is its source."""
+    """Classify an error. `status` is the cause's, `None` where unknown; `told` is its source.
+
+    Behind a good reply (`accepted`) a 403 is about this request (a firewall, a right), and a 404
+    without a model's name in it is a gateway's that has lost its server.
+    """
     words, codes = trouble.words, " ".join(trouble.codes)
     said = f"{where}: {told}: {words[:400]}" + (f" ({codes[:100]})" if codes else "")
     both = f"{codes} {words}"
-    if status == 401 or (status == 403 and not _FILTER.search(both)) or _BAD_KEY.search(both):
+    is_filtered = bool(_FILTER.search(both))
+    is_locked = status == 401 or (status == 403 and not (is_filtered or accepted))
+    if is_locked or _BAD_KEY.search(both):
         fix = f"check the key in {key_env}" if key_env else "set api_key_env to the key's variable"
         return EndpointUnusable(f"{where}: authentication failed ({told}); {fix}")
     if status == 402 or _NO_CREDIT.search(both):
@@ -200,9 +243,10 @@ def _typed(
     if status in (None, 400, 422, 500) and _CUT_SHORT.search(plain(words)):
         return CutShort(f"{said}; the output cap is too small, set sampling.max_output_tokens")
     is_fault = _is_fault(trouble)
-    if status in (None, 400, 403, 422) and _FILTER.search(both) and not is_fault:
+    if status in (None, *_REPLACED, 446) and is_filtered and not is_fault:  # 446 is Portkey's
         return Refused(said)
-    if status == 404 or (status in (None, 400, 422) and _NO_MODEL.search(both)):
+    is_unknown = status in (None, 400, 404, 422) and _NO_MODEL.search(both)
+    if is_unknown or (status in _NOT_THERE and not accepted):
         return EndpointUnusable(f"{said}; check `model` and `base_url`")
     if (
         status in (413, 429)
@@ -210,17 +254,28 @@ def _typed(
         and (status == 429 or is_rate(plain(words)))
     ):
         return ProviderError(f"{said}; above the account's rate limit whenever it is sent")
+    if status == 407:
+        return EndpointUnusable(
+            f"{said}; the proxy requires a login: set HTTPS_PROXY or HTTP_PROXY to "
+            "http://USER:PASSWORD@HOST:PORT, or name the server in NO_PROXY"
+        )
     implied = status_in_words(words) or 500
     status = status or implied
-    if is_fault and status in (400, 403, 422):  # a gateway's status for any fault behind it
+    is_rated = is_rate(plain(words))
+    may_pass = is_fault or is_rated or any(map(_MAY_PASS.search, map(plain, (words, codes))))
+    if status in _REPLACED and may_pass:
         status = max(implied, 500)
-    if status in (401, 403):
+    if status == 401 or (status == 403 and not accepted):
         return EndpointUnusable(f"{where}: authentication failed ({told})")
-    if status in _TRANSIENT or status >= 520:
+    if status < 300:
+        later = "the server answers later, at another address; not supported"
+        said = f"{said}; {later if status == 202 else 'it holds no reply'}"
+        return TransientError(said, lost=True)
+    if status in _TRANSIENT or status >= 520 or (status < 500 and status not in _WRONG):
         after = seconds_until(headers)
         return TransientError(
             said,
-            throttled=status in _THROTTLED or is_rate(plain(words)),
+            throttled=status in _THROTTLED or is_rated,
             retry_after=trouble.retry_after if after is None else after,
             lost=status in _MAY_BE_BILLED,
         )

@@ -44,11 +44,18 @@ class Reader:
     """Bytes of the request: a bound on its tokens."""
     texts: int | None = None
     """Texts to embed; `None` for a chat."""
+    accepted: bool = False
+    """True where an earlier reply shows that address and key are right."""
 
     def fault(self, status: int, raw: bytes) -> ModelError | TransientError:
-        """Return the error for a response of another status."""
+        """Return the error for a response without a reply. Some echo keys: they are redacted."""
         return error_from_response(
-            status, SECRETS.data(raw), self.headers, where=self.where, key_env=self.key_env
+            status,
+            SECRETS.data(raw),
+            self.headers,
+            where=self.where,
+            key_env=self.key_env,
+            accepted=self.accepted,
         )
 
     async def whole(self, raw: bytes) -> Reply:
@@ -118,7 +125,13 @@ class Reader:
         raise fault
 
     def _fault_in(self, value: Any) -> ModelError | TransientError | None:
-        return fault_in(value, self.headers, where=self.where, key_env=self.key_env)
+        return fault_in(
+            value,
+            self.headers,
+            where=self.where,
+            key_env=self.key_env,
+            accepted=self.accepted,
+        )
 
     def _fed(self, stream: Stream, check: reply_checks.StreamCheck, event: Any, raw: bytes) -> bool:
         try:

@@ -17,12 +17,12 @@ import orjson
 
 from rlm_eval.core.clock import awake_time
 from rlm_eval.core.errors import BadRequest, EndpointUnusable, ModelError, ProviderError
-from rlm_eval.core.secrets import SECRETS, redact
+from rlm_eval.core.secrets import redact
 from rlm_eval.core.types import Reply
 from rlm_eval.models.endpoint import ServerHandle
 from rlm_eval.models.http import address
 from rlm_eval.models.http.histories import remedy
-from rlm_eval.models.http.http_errors import TransientError, error_from_response
+from rlm_eval.models.http.http_errors import TransientError
 from rlm_eval.models.http.keys import request_headers
 from rlm_eval.models.http.reading import Reader, loads
 from rlm_eval.models.outage import Outage, Unreachable
@@ -41,6 +41,8 @@ _STALE_S = 2.0
 _TAIL_S = 0.2
 """Seconds for a stream's end to arrive after its last event; the server has sent it already."""
 _MOST_OF_AN_ERROR = 1 << 20
+_WITH_A_REPLY = {200, 201, 203}
+"""Statuses whose body is the reply: some gateways create one (201) or pass one on (203)."""
 _NAMES_OF_THE_CAP = {"max_tokens", "max_completion_tokens"}
 _UNKNOWN_FIELD = re.compile(
     rb"unsupported[ _]param|not supported with this model|unrecogni[sz]ed (request )?argument"
@@ -71,6 +73,8 @@ class Transport:
         self._dialect = config.dialect
         self._key_env = config.api_key_env or ", ".join(config.headers_env.values())
         self.outage = outage
+        self._accepted = False
+        """True once a reply has shown that address and key are right."""
         # The same for every request: a gateway requires its key at all of its addresses.
         self._headers = request_headers(
             config.headers, self._dialect.headers(key), config.secret_headers()
@@ -97,6 +101,11 @@ class Transport:
 
         Raises `TransientError` or a `ModelError`.
         """
+        found = await self._exchange(payload)
+        self._accepted = True
+        return found
+
+    async def _exchange(self, payload: bytes) -> tuple[Reply, float | None]:
         import aiohttp
 
         began, answered = awake_time(), False
@@ -114,8 +123,6 @@ class Transport:
             ):
                 answered = True
                 self._answered()
-                if response.status != 200:
-                    raise await self._refusal(response, payload)
                 reader = Reader(
                     self._dialect,
                     response.headers,
@@ -123,7 +130,10 @@ class Transport:
                     self._key_env,
                     len(payload),
                     _texts(payload) if self._dialect.path == "/embeddings" else None,
+                    self._accepted,
                 )
+                if response.status not in _WITH_A_REPLY:
+                    raise await self._refusal(response, reader, payload)
                 if self._config.stream:
                     ends: list[float] = []
                     until = [limit.when()]
@@ -154,7 +164,7 @@ class Transport:
             raise self._broken(error, is_stale=is_stale) from error
 
     async def get(self, url: str, seconds: float) -> bytes | None:
-        """Return the body of a GET; `None` where the status is not 200 or nothing answers."""
+        """Return the body of a GET; `None` where it has none or nothing answers."""
         import aiohttp
 
         try:
@@ -165,13 +175,13 @@ class Transport:
                 allow_redirects=False,
             ) as response:
                 self._answered()
-                return await self._read(response) if response.status == 200 else None
+                return await self._read(response) if response.status in _WITH_A_REPLY else None
         except (aiohttp.ClientError, TimeoutError, ConnectionError, ModelError):
             return None
 
     async def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         """Return (status, JSON) of a POST other than a completion, `path` relative to the base; the
-        JSON is `None` where the status is not 200 or the body is none. Raises `TransientError`."""
+        JSON is `None` where the status is another or the body is none. Raises `TransientError`."""
         import aiohttp
 
         try:
@@ -183,11 +193,11 @@ class Transport:
                 allow_redirects=False,
             ) as response:
                 self._answered()
-                words = await self._read(response)
+                words, status = await self._read(response), response.status
                 try:
-                    return response.status, loads(words) if response.status == 200 else None
+                    return status, loads(words) if status in _WITH_A_REPLY else None
                 except ValueError:
-                    return response.status, None
+                    return status, None
         except TimeoutError as error:
             raise TransientError(f"{type(error).__name__}: {error}") from error
         except (aiohttp.ClientError, ConnectionError) as error:
@@ -232,27 +242,26 @@ class Transport:
         return TransientError(told, lost=True)
 
     async def _refusal(
-        self, response: aiohttp.ClientResponse, payload: bytes
+        self, response: aiohttp.ClientResponse, reader: Reader, payload: bytes
     ) -> ModelError | TransientError:
-        """Return the error for a status other than 200."""
+        """Return the error for a status without a reply."""
         status, path = response.status, self._dialect.path
         if 300 <= status < 400:
             to = redact(response.headers.get("Location", ""))[:200]
-            return EndpointUnusable(
-                f"{self.where}: HTTP {status}: redirected to {to or 'nowhere'}; "
-                f"{address.moved(self.base_url, path, to)}"
-            )
-        words = SECRETS.data(await read(response, _MOST_OF_AN_ERROR, cut=True))  # some echo keys
-        fault = error_from_response(
-            status, words, response.headers, where=self.where, key_env=self._key_env
-        )
+            told = f"{self.where}: HTTP {status}: redirected to {to or 'nowhere'}"
+            if self._accepted:
+                return TransientError(told)
+            return EndpointUnusable(f"{told}; {address.moved(self.base_url, path, to)}")
+        words = await read(response, _MOST_OF_AN_ERROR, cut=True)
+        fault = reader.fault(status, words)
         if status in (400, 422, 500):  # llama.cpp answers 500 where a chat template raises
             change = remedy(words.decode(errors="replace"), _roles(payload))
             if change:
                 return EndpointUnusable(f"{fault}; {change}")
         if isinstance(fault, BadRequest) and (change := self._other_name_of_the_cap(words)):
             return EndpointUnusable(f"{fault}; {change}")
-        if status in (404, 405) and (hint := address.hint(self.base_url)):
+        hint = "" if self._accepted else address.hint(self.base_url)
+        if status in (404, 405) and hint:
             return EndpointUnusable(f"{fault}{hint}")
         return fault
 
@@ -270,11 +279,12 @@ class Transport:
         )
 
     async def _whole(self, response: aiohttp.ClientResponse, reader: Reader) -> Reply:
-        """Parse an unstreamed 200. Raises `EndpointUnusable` for a web page."""
+        """Parse an unstreamed body. Raises `EndpointUnusable` for a web page instead of the first
+        reply; a later one is passing, a note about maintenance."""
         try:
             return await reader.whole(await self._read(response))
         except TransientError as error:
-            if response.content_type != "text/html":
+            if self._accepted or response.content_type != "text/html":
                 raise
             told = f"{self.where}: the address answers with a web page, not with JSON"
             raise EndpointUnusable(told + address.hint(self.base_url)) from error

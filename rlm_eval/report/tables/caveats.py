@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from rlm_eval.records import union
-from rlm_eval.report import wording
+from rlm_eval.report import unread, wording
 from rlm_eval.report.artefacts import artefacts
 from rlm_eval.report.series import UNNAMED, originals
 from rlm_eval.report.tables import baselines, served
@@ -25,6 +25,7 @@ def caveats(frame: pd.DataFrame, table: pd.DataFrame) -> list[str]:
     return [
         *remarks(frame),
         *union.sentences(frame),
+        *unread.sentences(frame),
         *_settings(frame),
         *_origin(frame, table),
         *baselines.sentences(table),
