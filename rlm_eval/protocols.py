@@ -104,7 +104,7 @@ class Method(Protocol):
     async def solve(self, sample: Sample, session: Session) -> Answer:
         """Answer `sample.question` over `sample.context`; make every model call through `session`.
 
-        Must not read `sample.target` (only the `floor` method may). Propagates the session's
+        `sample.target` is `None`; `sample.evidence` is for notes alone. Propagates the session's
         exceptions; the runner maps them to outcomes.
         """
         ...
@@ -117,9 +117,10 @@ class FittedMethod(Protocol):
     def check_fit(self, sample: Sample, models: Mapping[str, Model]) -> None:
         """Raise `ConfigError` if samples like this one cannot be answered with these settings.
 
-        `sample` is the task's first one; `models` are those of the method's slots, with their
-        windows and sampling settings. Makes no model call. The error names the settings to change.
-        A reason that holds for one sample alone is an outcome of that sample instead.
+        `sample` is the task's first one, without its target; `models` are those of the method's
+        slots, with their windows and sampling settings. Makes no model call. The error names the
+        settings to change. A reason that holds for one sample alone is an outcome of that sample
+        instead.
         """
         ...
 
@@ -177,7 +178,10 @@ class Client(Protocol):
 
 
 class Session(Protocol):
-    """One sample's access to the models and REPLs; it counts every call and every REPL."""
+    """One sample's access to the models and REPLs; it counts every call and every REPL.
+
+    Its members raise `ConfigError` for arguments of the wrong kind.
+    """
 
     calls: list[Call]
     """Finished calls of this sample so far, failed ones included."""

@@ -11,7 +11,6 @@ import functools
 import importlib
 import os
 import re
-import traceback
 import types
 import typing
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rlm_eval.core import moved
 from rlm_eval.core.errors import ConfigError, RlmEvalError
+from rlm_eval.core.plug_ins import told
 
 _LENGTH = re.compile(r"^(\d+)\s*([kKmM]?)$")
 
@@ -58,21 +58,6 @@ def locate(target: str, path: str) -> type[Any]:
     if target.startswith("rlm_eval.") and not found.__module__.startswith("rlm_eval."):
         raise ConfigError(f"{path}._target_: {target!r} is a class of {found.__module__}")
     return found
-
-
-def told(error: BaseException) -> str:
-    """Describe the error of a user's module in one line, with its file and line where known."""
-    if isinstance(error, SyntaxError):
-        return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
-    kind = "" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: "
-    what = f"{kind}{' '.join(str(error).split())}"
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if f.filename not in _MACHINERY and not f.filename.startswith("<")]
-    return f"{own[-1].filename}, line {own[-1].lineno}: {what}" if own else what
-
-
-_MACHINERY = (__file__, importlib.__file__)
-"""Files of the frames between a configuration and a user's module."""
 
 
 def build(node: DictConfig | Mapping[str, Any], path: str) -> Any:

@@ -13,8 +13,9 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rlm_eval.config.builder import field_schema, hints_of, told, typed
+from rlm_eval.config.builder import field_schema, hints_of, typed
 from rlm_eval.core.errors import ConfigError, RlmEvalError
+from rlm_eval.core.plug_ins import told
 
 
 def checked(value: Any, path: str) -> Any:

@@ -282,7 +282,7 @@ class Answer:
     value: Any = None
     """The answer as a plain Python object (lists, numbers) where one was returned."""
     call: int | None = None
-    """The call that produced it: its finish reason decides `truncated`."""
+    """The call that produced it, whose end decides `truncated`; `None` = as its text suggests."""
     provenance: str = "root_text"
     """`root_text`, `variable`, `sub_call`, `fallback`, `program`."""
     outcome: Outcome | None = None
@@ -332,7 +332,7 @@ class Sample:
     context: Context
     """The long input."""
     target: Any
-    """The gold answer(s), JSON-shaped; a method never sees it."""
+    """The gold answer(s), JSON-shaped; `None` where a method sees the sample."""
     length: int
     """Nominal length in tokens: the key of the cell."""
     cluster: str

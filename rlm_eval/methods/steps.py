@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
-from rlm_eval.core.types import Call, Step
+from rlm_eval.core.types import Call, Role, Step
 from rlm_eval.protocols import Session
 from rlm_eval.repl import BlockResult
 
@@ -48,3 +49,27 @@ def producer(text: str, calls: Sequence[Call]) -> Call | None:
         if text.strip() and call.reply.strip() == text.strip():
             return call
     return replies[-1] if replies and all(call.is_cut for call in replies) else None
+
+
+def answering(text: str | None, calls: Sequence[Call]) -> Call | None:
+    """Return the call that an answer comes from where nothing names it; `None` without a call.
+
+    It is the last root call or sub-call whose reply equals `text`, else the last one whose reply
+    contains it. Where none does (code computed the answer), and for `None` (the text of the last
+    turn), it is the last root call, even one that failed.
+    """
+    own = [call for call in calls if call.role in (Role.ROOT, Role.SUB)]
+    roots = [call for call in own if call.role is Role.ROOT]
+    wanted = (text or "").strip()
+    if wanted:
+        replies = [call for call in reversed(own) if call.error is None]
+        for call in replies:
+            if wanted in (call.as_sent.strip(), call.reply.strip()):
+                return call
+        # As words: the number 12 is not part of 7129. One character is in too many replies.
+        within = re.compile(rf"(?<!\w){re.escape(wanted)}(?!\w)")
+        for call in replies if len(wanted) > 1 else []:
+            if within.search(call.as_sent):
+                return call
+    last = roots or own
+    return last[-1] if last else None

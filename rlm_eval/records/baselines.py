@@ -54,7 +54,7 @@ def keep(folder: Path, cell: Cell, samples: Sequence[Sample], note: Callable[[st
     """Compute the baselines of a cell's samples and write them into its folder.
 
     A failing rule of a user's task must not end a paid run: `note` is called with the error. Raises
-    `ConfigError` where the task says that it cannot score with these settings.
+    `ConfigError` where the scorer is at fault, or cannot score with these settings.
     """
     task = cell.task
     if getattr(task, "gold_answer", None) is None:  # a user's question is not scored

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from rlm_eval.core.errors import ConfigError
 from rlm_eval.core.reasoning import Final, without_thoughts
 from rlm_eval.core.types import Answer, Call, Sample, Score
 from rlm_eval.methods import Method
 from rlm_eval.methods.floor import Floor
 from rlm_eval.storage.cell_store import CellStore, RolloutResult
-from rlm_eval.tasks import JudgedTask, Task
+from rlm_eval.tasks import Task
+from rlm_eval.tasks.checked import scored
 
 JUDGE = "judge"
 """Name of the model-based scorer."""
@@ -40,40 +40,6 @@ def readable(answer: Answer, method: Method, calls: Iterable[Call]) -> Answer:
     return answer
 
 
-def returned(plug_in: object, member: str, value: object, wanted: str) -> str:
-    """Say what a member of a plug-in returned, and what it must return."""
-    cls = type(plug_in)
-    return f"{cls.__module__}.{cls.__qualname__}.{member} returned {value!r:.80}, not {wanted}"
-
-
-def checked_scores(task: Task, scores: object, member: str = "score") -> tuple[Score, ...]:
-    """Return the scores that a task's `member` returned.
-
-    Raises `ConfigError` for another type, a value outside [0, 1] such as a percentage, two scores
-    of one scorer (records have one column for each), and none although the task has golds.
-    """
-    if not isinstance(scores, tuple | list) or not all(isinstance(s, Score) for s in scores):
-        raise ConfigError(returned(task, member, scores, "a tuple of `Score`"))
-    names = [score.scorer for score in scores]
-    for score in scores:
-        value, name = score.value, score.scorer
-        if not isinstance(name, str) or not name.strip():
-            raise ConfigError(returned(task, member, name, "a text as the name of a scorer"))
-        if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
-            wanted = f"a value in [0, 1] or None for the scorer {name!r}"
-            raise ConfigError(returned(task, member, value, wanted))
-        if not isinstance(score.parsed, str | None):
-            wanted = f"a text or None as what the scorer {name!r} read"
-            raise ConfigError(returned(task, member, score.parsed, wanted))
-        if names.count(name) > 1:
-            raise ConfigError(returned(task, member, names, f"one score of {name!r}"))
-    has_gold = getattr(task, "gold_answer", None) is not None
-    if not scores and has_gold and not isinstance(task, JudgedTask):  # a judge gives the headline
-        wanted = "a score: give Score(name, None) for an answer that is not scored"
-        raise ConfigError(returned(task, member, scores, wanted))
-    return tuple(scores)
-
-
 def scored_again(
     store: CellStore, task: Task, method: Method, samples: Sequence[Sample], *, everything: bool
 ) -> Iterator[RolloutResult]:
@@ -94,7 +60,7 @@ def scored_again(
         text = answer.text
         tagged = text is not None and without_thoughts(text) != text
         calls = store.one(sample_id, epoch)[1].trajectory.calls if tagged else ()
-        scores = checked_scores(task, task.score(sample, readable(answer, method, calls)))
+        scores = scored(task, sample, readable(answer, method, calls))
         now = _versions(scores)
         today |= now
         if everything or now != stored:

@@ -12,13 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from rlm_eval.config.cell import Cell
-from rlm_eval.core.errors import ConfigError, MissingDependency, RlmEvalError
+from rlm_eval.core.errors import MissingDependency, RlmEvalError
 from rlm_eval.core.types import Context, Sample
 from rlm_eval.storage.cell_store import stored_sample
 from rlm_eval.storage.damage import read_mapping
 from rlm_eval.storage.done import MARKER, covers
 from rlm_eval.storage.jsonl import read_lines
 from rlm_eval.tasks import Task
+from rlm_eval.tasks.checked import checked_samples
 
 
 def stored_samples(folder: Path, task: Task) -> list[Sample]:
@@ -57,17 +58,11 @@ def samples_of(cell: Cell, folder: Path) -> list[Sample]:
     if stored is not None and getattr(cell.task, "pinned", False):
         return stored
     try:
-        found = list(cell.task.samples())
+        return checked_samples(cell.task, cell.task.samples())
     except MissingDependency:
         if stored is None:
             raise
         return stored
-    if other := [sample for sample in found if not isinstance(sample, Sample)]:
-        cls = type(cell.task)
-        raise ConfigError(
-            f"{cls.__module__}.{cls.__qualname__}.samples gave {other[0]!r:.80}, not a `Sample`"
-        )
-    return found
 
 
 def _done_samples(cell: Cell, folder: Path) -> list[Sample] | None:

@@ -7,10 +7,9 @@ cell.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 
-from rlm_eval.config.builder import told
 from rlm_eval.core.clock import time_asleep
 from rlm_eval.core.errors import (
     ConfigError,
@@ -20,15 +19,19 @@ from rlm_eval.core.errors import (
     ReplCrash,
     ReplUnavailable,
 )
+from rlm_eval.core.plug_ins import guarded, named, returned
 from rlm_eval.core.types import Answer, Call, Message, Outcome, Role, Sample, Score, Trajectory
 from rlm_eval.methods import Method
 from rlm_eval.methods.floor import Floor
-from rlm_eval.records.rescoring import checked_scores, readable, returned
-from rlm_eval.session.calls import WrongCall, unrepaired
+from rlm_eval.methods.steps import answering
+from rlm_eval.records.rescoring import readable
+from rlm_eval.session.arguments import WrongCall, wanted_of
+from rlm_eval.session.calls import unrepaired
 from rlm_eval.session.prompt_check import cut_note
 from rlm_eval.session.session import Session
 from rlm_eval.storage.cell_store import RolloutResult
 from rlm_eval.tasks import JudgedTask, Task
+from rlm_eval.tasks.checked import checked_scores, gold_of, scored
 
 _NOT_READING = (Role.EMBED, Role.JUDGE)
 _JUDGEMENTS = 2
@@ -54,13 +57,11 @@ async def run_rollout(
         outcome, error = Outcome.SERVER_CUT, cut_note(cut, session.window_of(cut.slot))
     scores: tuple[Score, ...] = ()
     if not outcome.is_missing:
-        scored = Answer(None) if outcome.scores_zero else answer
-        with _no_exit(task, "score"):
-            found = task.score(sample, readable(scored, method, session.calls))
-        scores = checked_scores(task, found)
+        judged = Answer(None) if outcome.scores_zero else answer
+        scores = scored(task, sample, readable(judged, method, session.calls))
         if isinstance(task, JudgedTask):
             try:
-                verdict = await _judge(task, sample, scored, session)
+                verdict = await _judge(task, sample, judged, session)
                 checked_scores(task, (verdict,), "judge_score")
                 scores = checked_scores(task, (verdict, *scores), "judge_score")
             except (ModelError, ValueError) as failure:
@@ -100,13 +101,12 @@ async def _solved(
     if isinstance(method, Floor) and method.needs_task:
         return _floor(task, method, sample), Outcome.OK, None
     try:
-        with _no_exit(method, "solve"):
-            answer = await method.solve(sample, session)
+        with guarded(method, "solve"):
+            answer = await method.solve(session.sample, session)
     except EndpointUnusable:
         raise
     except WrongCall as error:
-        cls = type(method)
-        raise ConfigError(f"{cls.__module__}.{cls.__qualname__}.solve: {error}") from error
+        raise ConfigError(f"{named(method, 'solve')}: {error}") from error
     except ModelError as error:
         return session.partial or partial, error.outcome, f"{error.kind}: {error}"
     except LimitReached as error:
@@ -117,23 +117,21 @@ async def _solved(
         return session.partial or partial, Outcome.REPL_CRASH, str(error)
     except ReplUnavailable as error:
         return session.partial or partial, Outcome.REPL_UNAVAILABLE, str(error)
-    if not isinstance(answer, Answer):
-        raise ConfigError(returned(method, "solve", answer, "an `Answer`"))
-    if not isinstance(answer.text, str | None):
-        wanted = "an `Answer` whose text is a str or None; another object goes into its `value`"
+    if (wanted := wanted_of(answer, session.calls)) is not None:
         raise ConfigError(returned(method, "solve", answer, wanted))
+    answer = _with_call(answer, session.calls)
     return answer, _outcome(answer, sample, session), None
 
 
-@contextmanager
-def _no_exit(plug_in: object, member: str) -> Iterator[None]:
-    """Turn a plug-in's `SystemExit` into a `ConfigError`: it would end the process unexplained."""
-    try:
-        yield
-    except SystemExit as error:
-        cls = type(plug_in)
-        where = f"{cls.__module__}.{cls.__qualname__}.{member}"
-        raise ConfigError(f"{where} tried to end the process: {told(error)}") from error
+def _with_call(answer: Answer, calls: Sequence[Call]) -> Answer:
+    """Return the answer with the call that it comes from, where the method names none.
+
+    A method that decides the outcome, or whose code computed the answer, says what it means.
+    """
+    if answer.call is not None or answer.outcome is not None or answer.provenance == "program":
+        return answer
+    made = answering(answer.text, [call for call in calls if call.error is None])
+    return answer if made is None else replace(answer, call=made.id)
 
 
 def with_one_headline(
@@ -169,11 +167,13 @@ def _floor(task: Task, method: Floor, sample: Sample) -> Answer:
                 f"sample {sample.id[:8]}: {method.name} answers with the gold, and {task.name} has "
                 "none; choose another method, or in Python give task="
             )
-        return task.gold_answer(sample)
-    floors = task.floors()
+        return gold_of(task, sample)
+    with guarded(task, "floors"):
+        floors = task.floors()
     if method.floor not in floors:
         raise ConfigError(f"floor={method.floor}: {task.name} has {', '.join(floors) or 'none'}")
-    return method.solve_with(sample, floors[method.floor])
+    with guarded(task, "floors"):
+        return method.solve_with(sample, floors[method.floor])
 
 
 def _outcome(answer: Answer, sample: Sample, session: Session) -> Outcome:
@@ -205,7 +205,8 @@ def _cut_prompt(method: Method, answer: Answer, session: Session) -> Call | None
 
 
 async def _judge(task: JudgedTask, sample: Sample, answer: Answer, session: Session) -> Score:
-    prompt = task.judge_prompt(sample, answer)
+    with guarded(task, "judge_prompt"):
+        prompt = task.judge_prompt(sample, answer)
     if prompt is None:
         return Score("judge", 0.0)
     asked = 0
@@ -222,7 +223,8 @@ async def _judge(task: JudgedTask, sample: Sample, answer: Answer, session: Sess
             raise ValueError(cut_note(call, session.window_of("judge")))
         asked += not call.replayed  # an unreadable stored verdict may be requested again
         try:
-            return task.judge_score(sample, answer, call.reply)
+            with guarded(task, "judge_score", passes=(ValueError,)):
+                return task.judge_score(sample, answer, call.reply)
         except ValueError:
             if asked == _JUDGEMENTS:
                 raise

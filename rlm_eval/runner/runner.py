@@ -165,7 +165,7 @@ class Runner:
             is_writer = not any(isinstance(error, NotTheWriter) for error in leaves)
             if any(isinstance(error, ConfigError) for error in leaves):
                 self.summary.wrong.add(cell.plan_id)
-            why = "; ".join(dict.fromkeys(str(error) for error in leaves))
+            why = "; ".join(dict.fromkeys(str(error) or repr(error) for error in leaves))
             if any(isinstance(error, OSError) for error in leaves):
                 why += "; remove the cause, then the same command resumes"
             if self._is_gone():  # replaces any error caused by it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from rlm_eval.core.errors import (
@@ -13,35 +14,20 @@ from rlm_eval.core.errors import (
     ProviderError,
     error_of,
 )
+from rlm_eval.core.plug_ins import guarded, returned
 from rlm_eval.core.reasoning import split
-from rlm_eval.core.types import Call, Message, Prompt, Reply, Role, Times, Usage
+from rlm_eval.core.types import Call, Prompt, Reply, Role, Times, Usage
 
 
-class WrongCall(ConfigError):
-    """A method called the session with arguments of the wrong kind."""
-
-
-def check_call(messages: object, role: object, position: object) -> None:
-    """Raise `WrongCall` for arguments of `Session.call` of the wrong kind: nothing is sent."""
-    if not isinstance(messages, Sequence) or isinstance(messages, str):
-        raise WrongCall(f"session.call: messages={messages!r:.80}: give a list of `Message`")
-    for message in messages:
-        if not isinstance(message, Message):
-            raise WrongCall(f"session.call: messages: {message!r:.80} is no `Message`")
-    if not isinstance(role, Role):
-        known = ", ".join(f"Role.{one.name}" for one in Role)
-        raise WrongCall(f"session.call: role={role!r:.80}: give one of {known}")
-    if not isinstance(position, str):
-        raise WrongCall(f"session.call: position={position!r:.80}: give a text")
+def guarded_client(client: object) -> AbstractContextManager[None]:
+    """Return a context in which a fault of a client's `complete` is a `ConfigError`."""
+    return guarded(client, "complete", way_out="raise `ProviderError` for a failed request")
 
 
 def checked(reply: Reply, client: object) -> Reply:
     """Return what a client's `complete` returned. Raises `ConfigError` if it is not a `Reply`."""
     if not isinstance(reply, Reply):
-        cls = type(client)
-        raise ConfigError(
-            f"{cls.__module__}.{cls.__qualname__}.complete returned {reply!r:.80}, not a `Reply`"
-        )
+        raise ConfigError(returned(client, "complete", reply, "a `Reply`"))
     return reply
 
 

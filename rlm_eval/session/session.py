@@ -34,7 +34,8 @@ from rlm_eval.core.types import (
 from rlm_eval.models import ON_SEND, Client, Sampling, merged
 from rlm_eval.models.waiting import working_time
 from rlm_eval.repl import HostFunction, Repl, ReplPool
-from rlm_eval.session.calls import cancelled, check_call, checked, failed, finished, unrepaired
+from rlm_eval.session import arguments
+from rlm_eval.session.calls import cancelled, checked, failed, finished, guarded_client, unrepaired
 from rlm_eval.session.prompt_check import PromptCheck
 from rlm_eval.session.request_key import request_hash, seeded, sendable
 from rlm_eval.session.window_check import check_window
@@ -89,7 +90,7 @@ class Session:
         `index` is the index of the sample's canonical context; `repls` is `None` where the method
         runs no code.
         """
-        self.sample = sample
+        self.sample = replace(sample, target=None)  # as a method sees it: without the gold
         self.epoch = epoch
         self.budget = budget
         self.calls: list[Call] = []
@@ -154,6 +155,7 @@ class Session:
         Free: makes no model call. The count is kept in the journal, so that requests that depend on
         it are identical on replay. Raises `ProviderError` if the counting endpoint does not answer.
         """
+        arguments.check_messages(messages, "count_tokens")
         endpoint = self._endpoint(model)
         messages = [sendable(message) for message in messages]
         request = request_hash(endpoint.name, messages, Sampling())
@@ -189,6 +191,7 @@ class Session:
 
     def note(self, key: str, value: Any) -> None:
         """Record a scalar for readers of the records."""
+        arguments.check_note(key, value)
         self.notes[key] = value
 
     def outage(self) -> ModelError | None:
@@ -200,6 +203,7 @@ class Session:
 
     def offer(self, answer: Answer) -> None:
         """Set the best answer so far: used where a limit ends the trajectory."""
+        arguments.check_offer(answer, self.calls)
         self.partial = answer
 
     def open_repl(
@@ -230,7 +234,7 @@ class Session:
         `LimitReached` (nothing was sent). A `closing` call is the one that a reached limit of the
         sample still allows; it does not exceed a sweep's budget.
         """
-        check_call(messages, role, position)
+        arguments.check_call(messages, role, position, model, depth, turn, parent, sampling)
         endpoint = self._endpoint(model)
         messages = [sendable(message) for message in messages]
         sampling = seeded(merged(endpoint.sampling, sampling), self.sample.id, self.epoch, position)
@@ -276,15 +280,8 @@ class Session:
         return self._endpoints[slot]
 
     def _serve_again(self, endpoint: Endpoint, stored: Mapping[str, Any], draft: Call) -> Call:
-        place = {
-            "id": draft.id,
-            "parent": draft.parent,
-            "depth": draft.depth,
-            "role": draft.role.value,
-            "turn": draft.turn,
-            "position": draft.position,
-            "slot": draft.slot,
-        }
+        names = ("id", "parent", "depth", "turn", "position", "slot")
+        place = {name: getattr(draft, name) for name in names} | {"role": draft.role.value}
         call = stored_call(stored, place, draft.prompt)
         text, reasoning = split(call.reply, call.reasoning)
         call = replace(call, reply=text, reasoning=reasoning)
@@ -339,7 +336,8 @@ class Session:
 
         hook = ON_SEND.set(sending)
         try:
-            answered = await endpoint.client.complete(messages, sampling)
+            with guarded_client(endpoint.client):
+                answered = await endpoint.client.complete(messages, sampling)
             reply = checked(answered, endpoint.client)
         except ModelError as error:
             if not error.attempts:

@@ -30,6 +30,7 @@ from rlm_eval.core.paths import cache_dir, write_atomic
 from rlm_eval.core.types import Answer, Sample, text_hash
 from rlm_eval.tasks import Task
 from rlm_eval.tasks.baselines import Baseline, Kind, Reply
+from rlm_eval.tasks.checked import value_of
 from rlm_eval.tasks.guessing import (
     Form,
     constants,
@@ -200,7 +201,7 @@ def _answered(task: Task, samples: Sequence[Sample]) -> dict[str, _Rule]:
 
         def value(text: str, sample: Sample = sample, known: dict[str, float] = known) -> float:
             if text not in known:
-                known[text] = _value(task, sample, Answer(text))
+                known[text] = value_of(task, sample, Answer(text))
             return known[text]
 
         def keep(kind: Kind, name: str, score: float, read: float, number: int = number) -> None:
@@ -231,7 +232,7 @@ def _answered(task: Task, samples: Sequence[Sample]) -> dict[str, _Rule]:
             name, text = frequent_in(page, form, budget / 100)
             if text is not None:
                 keep(Kind.SKIMMER, name, value(text), budget / 100)
-        right = _value(task, sample, golds[number])
+        right = value_of(task, sample, golds[number])
         for skimmed in skimmers(page, _seen(found, [i for i in others if i != number])):
             rule = rules.setdefault(skimmed.name, _Rule(Kind.SKIMMER, {}, {}))
             rule.reads[number] = page.read(skimmed.chosen)
@@ -243,10 +244,6 @@ def _answered(task: Task, samples: Sequence[Sample]) -> dict[str, _Rule]:
             reply = rule_.answer(sample)
             keep(rule_.kind, rule_.name, value(reply.text), reply.read)
     return rules
-
-
-def _value(task: Task, sample: Sample, answer: Answer) -> float:
-    return task.score(sample, answer)[0].value or 0.0
 
 
 @dataclass(frozen=True)

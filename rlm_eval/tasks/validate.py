@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from rlm_eval.core.plug_ins import guarded
 from rlm_eval.core.tokens import get_tokenizer
 from rlm_eval.core.types import Answer, Sample, text_hash
 from rlm_eval.tasks import Task, ceilings
 from rlm_eval.tasks.base import TOLERANCE, GeneratedTask
 from rlm_eval.tasks.baselines import Kind
+from rlm_eval.tasks.checked import checked_samples, gold_of, scored, value_of
 
 SHUFFLED_MOST = 0.6
 """Chance level of a two-way question plus noise. Above it the scorer does not distinguish
@@ -47,16 +49,17 @@ class Check:
 def validate(task: Task, most: int = 20) -> list[Check]:
     """Run all checks over the first `most` samples.
 
-    Propagates the task's exceptions where its data are unavailable.
+    Raises `ConfigError` where the task's code is at fault. Propagates its exceptions where its data
+    are unavailable.
     """
-    samples = list(itertools.islice(task.samples(), most))
+    samples = checked_samples(task, itertools.islice(task.samples(), most))
     if not samples:
         return [Check("samples", False, "the task has none")]
-    golds = [task.gold_answer(sample) for sample in samples]
+    golds = [gold_of(task, sample) for sample in samples]
     proofs = [
-        _each("gold scores 1", samples, lambda s: _value(task, s, task.gold_answer(s)) == 1.0),
-        _each("no answer scores 0", samples, lambda s: _value(task, s, Answer(None)) == 0.0),
-        _each("empty answer scores 0", samples, lambda s: _value(task, s, Answer("")) == 0.0),
+        _each("gold scores 1", samples, lambda s: value_of(task, s, gold_of(task, s)) == 1.0),
+        _each("no answer scores 0", samples, lambda s: value_of(task, s, Answer(None)) == 0.0),
+        _each("empty answer scores 0", samples, lambda s: value_of(task, s, Answer("")) == 0.0),
         _shuffled(task, samples, golds),
         _repeated(task, samples),
         _each("context is what its hash says", samples, _context_holds),
@@ -64,7 +67,7 @@ def validate(task: Task, most: int = 20) -> list[Check]:
     ]
     if isinstance(task, GeneratedTask) and task.exact_length:
         proofs.append(_lengths(task, samples))
-    measured = ceilings.measure(task, samples)
+    measured = _measured(task, samples)
     proofs += _baselines(measured)
     if task.generated:
         proofs.append(no_shortcut(task, measured, most))
@@ -89,6 +92,11 @@ def _baselines(measured: Mapping[str, Any]) -> Iterator[Check]:
         yield Check(f"baseline {kind}", None, f"{found['score']:.3f} ({found['name']}{reads})")
 
 
+def _measured(task: Task, samples: Sequence[Sample]) -> dict[str, Any]:
+    with guarded(task, "floors or baselines"):
+        return ceilings.measure(task, samples)
+
+
 def no_shortcut(task: Task, measured: Mapping[str, Any], most: int) -> Check:
     """Check that no skimmer and no model-free rule exceeds the prior at two lengths.
 
@@ -103,7 +111,7 @@ def no_shortcut(task: Task, measured: Mapping[str, Any], most: int) -> Check:
     other = _other_size(task)
     if found and other is not None:
         samples = list(itertools.islice(other.samples(), most))
-        again = _shortcuts(ceilings.measure(other, samples))
+        again = _shortcuts(_measured(other, samples))
         found = {kind: f"{told}; {again[kind]}" for kind, told in found.items() if kind in again}
     if not found:
         return Check("no shortcut", True, f"none exceeds the prior by {SHORTCUT} at two lengths")
@@ -151,7 +159,7 @@ def shown(task: Task, most: int = 3) -> list[str]:
     for number, sample in enumerate(samples, 1):
         value = sample.context.value()
         form = "one text" if isinstance(value, str) else f"{len(value)} documents"
-        gold = task.gold_answer(sample).text or ""
+        gold = gold_of(task, sample).text or ""
         wrong = "(something else)"
         found += [
             "",
@@ -167,7 +175,7 @@ def shown(task: Task, most: int = 3) -> list[str]:
             scores = ", ".join(
                 f"{s.scorer} {'needs a judge' if s.value is None else f'{s.value:.2f}'}"
                 f" (read {_short(repr(s.parsed), 40)})"
-                for s in task.score(sample, Answer(text))
+                for s in scored(task, sample, Answer(text))
             )
             found.append(f"  {title + ':':15} {_short(repr(text), 50)} -> {scores}")
     return found
@@ -177,11 +185,6 @@ def _short(text: str, most: int = 100) -> str:
     """The text on one line, truncated."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most - 3]}..."
-
-
-def _value(task: Task, sample: Sample, answer: Answer) -> float:
-    """The first of the scores that needs no judge."""
-    return task.score(sample, answer)[0].value or 0.0
 
 
 def _each(name: str, samples: Sequence[Sample], holds: Callable[[Sample], bool]) -> Check:
@@ -202,7 +205,7 @@ def _shuffled(task: Task, samples: Sequence[Sample], golds: Sequence[Answer]) ->
     if all(gold == golds[0] for gold in golds):
         return Check("shuffled golds", None, "all golds are equal: nothing to shuffle")
     values = [
-        _value(task, sample, golds[(i + step) % len(golds)])
+        value_of(task, sample, golds[(i + step) % len(golds)])
         for step in range(1, min(9, len(golds)))
         for i, sample in enumerate(samples)
     ]

@@ -1,7 +1,8 @@
 """An answer whose reply was cut at the output cap is `truncated`, by whatever method it came."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from baseline_bench import Request, open_bench, sample_of
@@ -10,9 +11,10 @@ from omegaconf import OmegaConf
 from rlm_eval.config.builder import build
 from rlm_eval.config.grid import CONFIG_DIR
 from rlm_eval.core.reasoning import Final
-from rlm_eval.core.types import Answer, Outcome, Reply, Sample, Score, Usage
+from rlm_eval.core.types import Answer, Message, Outcome, Reply, Role, Sample, Score, Usage
 from rlm_eval.methods.external import External
 from rlm_eval.methods.program import Program
+from rlm_eval.protocols import Session
 from rlm_eval.records.rescoring import readable
 from rlm_eval.runner.rollout import run_rollout
 
@@ -137,6 +139,34 @@ async def test_a_benchmarks_own_output_cap_is_no_cut(tmp_path: Path) -> None:
     method = External(engine="mine", runner=str(runner))
     done = await outcome(method, tmp_path, "The answer is 7391", output_cap=64)
     assert done.outcome is Outcome.OK
+
+
+@dataclass(frozen=True)
+class Unnamed:
+    """A method whose answer, `text` or else the whole reply of the root, names no call."""
+
+    text: str | None = None
+    provenance: str = "root_text"
+    slots: tuple[str, ...] = ("root", "sub")
+    runs_code: ClassVar[bool] = False
+
+    async def solve(self, sample: Sample, session: Session) -> Answer:
+        question = [Message("user", sample.question)]
+        call = await session.call(question, role=Role.ROOT, position="t")
+        return Answer(self.text or call.reply, provenance=self.provenance)
+
+
+@pytest.mark.parametrize("text", [None, "chain of thought", "computed from it"])
+async def test_an_answer_without_a_call_is_that_of_its_likely_call(
+    text: str | None, tmp_path: Path
+) -> None:
+    done = await outcome(Unnamed(text), tmp_path, f"The answer is {LONG}")
+    assert (done.outcome, done.answer.call) == (Outcome.TRUNCATED, 0)
+
+
+async def test_an_answer_that_code_computed_comes_from_no_reply(tmp_path: Path) -> None:
+    done = await outcome(Unnamed("12", "program"), tmp_path, f"Items 12 and {LONG}")
+    assert (done.outcome, done.answer.call) == (Outcome.OK, None)
 
 
 async def test_a_program_that_read_only_cut_replies_is_truncated(tmp_path: Path) -> None:

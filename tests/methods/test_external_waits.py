@@ -11,7 +11,7 @@ from baseline_bench import open_bench, sample_of
 from test_external import engine, solve
 
 from rlm_eval.core.clock import suspended
-from rlm_eval.core.errors import CallCancelled, ProviderError, ReplCrash
+from rlm_eval.core.errors import CallCancelled, ConfigError, ProviderError, ReplCrash
 from rlm_eval.core.types import Outcome
 from rlm_eval.methods.external import External
 from rlm_eval.methods.external.environment import PACKAGES
@@ -122,7 +122,7 @@ async def test_a_failure_of_the_harness_ends_the_sample(tmp_path: Path) -> None:
     sample = sample_of("text", "Q?")
     code = "try:\n    ask('root', 'x')\nexcept Exception:\n    pass\n"
     async with open_bench(tmp_path, sample, root=[RuntimeError("disk")], sub=[]) as bench:
-        with pytest.raises(RuntimeError, match="disk"):
+        with pytest.raises(ConfigError, match="complete failed: .*RuntimeError: disk"):
             await solve(engine(tmp_path, code + "finish('7391')"), bench, sample)
         bench.clients["root"].requests.clear()  # the bench compares requests and calls
 

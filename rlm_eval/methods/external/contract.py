@@ -8,14 +8,14 @@ how the engine ended, and only an answer that the model gave is scored as one.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rlm_eval.core.errors import ConfigError, CutShort
-from rlm_eval.core.types import Answer, Call, Outcome, Role
+from rlm_eval.core.types import Answer, Call, Outcome
+from rlm_eval.methods.steps import answering
 
 ENDS = ("answer", "forced", "turns", "error")
 """`answer`: the model finished. `forced`: turns ran out, an answer was requested. `turns`: turns
@@ -53,37 +53,13 @@ class Result:
         if self.ended == "turns":
             return Answer(None, provenance="program", outcome=Outcome.LIMIT_TURNS)
         text = None if self.ended == "error" else self.answer
-        made = producer(None if self.ended == "forced" else text, calls)
+        made = answering(None if self.ended == "forced" else text, calls)
         outcome = None
         if made is not None and (made.error or "").startswith(f"{CutShort.__name__}:"):
             outcome = Outcome.TRUNCATED  # the cap was used up before any text
         elif self.ended == "error" and not (made and made.is_cut):
             outcome = Outcome.NO_ANSWER
         return Answer(text, call=made.id if made else None, provenance="program", outcome=outcome)
-
-
-def producer(text: str | None, calls: Sequence[Call]) -> Call | None:
-    """Return the call that produced an engine's answer; `None` where the engine made no call.
-
-    It is the last root call or sub-call whose reply equals `text`, else the last one whose reply
-    contains it. Where none does (the engine's code computed the answer), and for `None` (the text
-    of the last turn), it is the last root call, even one that failed.
-    """
-    own = [call for call in calls if call.role in (Role.ROOT, Role.SUB)]
-    roots = [call for call in own if call.role is Role.ROOT]
-    wanted = (text or "").strip()
-    if wanted:
-        replies = [call for call in reversed(own) if call.error is None]
-        for call in replies:
-            if wanted in (call.as_sent.strip(), call.reply.strip()):
-                return call
-        # As words: the number 12 is not part of 7129. One character is in too many replies.
-        within = re.compile(rf"(?<!\w){re.escape(wanted)}(?!\w)")
-        for call in replies if len(wanted) > 1 else []:
-            if within.search(call.as_sent):
-                return call
-    last = roots or own
-    return last[-1] if last else None
 
 
 def read(path: Path, runner: str) -> Result:

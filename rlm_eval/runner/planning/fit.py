@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from rlm_eval.config.cell import Cell
 from rlm_eval.core.errors import ConfigError
@@ -30,7 +31,7 @@ def check_fit(cells: Sequence[Cell]) -> None:
         if sample is None:
             continue
         try:
-            cell.method.check_fit(sample, cell.models)
+            cell.method.check_fit(replace(sample, target=None), cell.models)
         except ConfigError as error:
             wrong[cell.id] = str(error)
     if wrong:
