@@ -6,6 +6,7 @@ only when called, so that the command line starts fast.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,7 +88,7 @@ def _written(
         table,
         comparisons,
         limits,
-        planned=next((t for t in more if t.name == "planned"), None),
+        planned=[t for t in more if re.match(r"planned(_|$)", t.name)],
         findings=findings(Evidence(tuple(run_dirs), frame, known)),
     )
     samples = html.listed(frame)
