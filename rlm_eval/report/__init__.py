@@ -67,8 +67,10 @@ def _written(
     from rlm_eval.report.tables.caveats import caveats
     from rlm_eval.report.viewer import page as html
     from rlm_eval.report.viewer import trajectories
+    from rlm_eval.report.viewer.rows import run_names
     from rlm_eval.storage import stale_code
     from rlm_eval.storage.cell_store import output_folder
+    from rlm_eval.storage.published import is_published
 
     known = card.manifests(run_dirs)
     records = load_records(run_dirs, stored_names=stored_names)
@@ -109,6 +111,7 @@ def _written(
         tables=built,
         figures=figures,
         embed=lambda room: trajectories.embed(run_dirs, frame, context_of, room=room),
+        published=[name for run, name in run_names(run_dirs).items() if is_published(run)],
     )
     (out / "report.html").write_text(page, encoding="utf-8")
     return [out / "report.html", out / "CARD.md", *written]
