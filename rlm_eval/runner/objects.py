@@ -160,6 +160,8 @@ def _cell(
         if not isinstance(value, str)
     }
     for key, value in given.items():
+        if key == "task" and isinstance(value, list | tuple):
+            raise ConfigError("task: one task per call; call again with the same folder")
         if not _is_object(value):
             raise ConfigError(f"{key}: {value!r} is no instance of a dataclass, nor a YAML's name")
     if not isinstance(task, str):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rlm_eval.core.types import RENAMED_PROMPTS
 from rlm_eval.records import baselines
 from rlm_eval.records.record import FILE, load_records
 from rlm_eval.report import summary
@@ -87,3 +88,12 @@ def test_a_run_or_a_cell_is_no_published_folder(tmp_path):
     (folder / "cells").rmdir()
     (folder / FILE).unlink()
     assert not published.is_published(folder)
+
+
+def test_the_page_of_prompts_counts_every_published_sample():
+    """`docs/rlm.md`: the sub-calls of the search prompt over all published samples."""
+    every = load_records([path.parent for path in SHIPPED.glob(f"*/{FILE}")])
+    prompts = every["prompt"].replace(RENAMED_PROMPTS)
+    own = every[(prompts == "rlm/search") & (every["method"] == "rlm")]
+    told = f"| {int(own['used_recursion'].sum())} of {len(own)} published samples |"
+    assert told in (SHIPPED.parents[1] / "docs" / "rlm.md").read_text()
