@@ -332,6 +332,14 @@ def missing(plug_in: object, protocol: type) -> list[str]:
     return lines
 
 
+def abstract(cls: type) -> list[str]:
+    """One line for each abstract member that the class lacks, as `missing` words them."""
+    name = f"{cls.__module__}.{cls.__qualname__}"
+    members: frozenset[str] = getattr(cls, "__abstractmethods__", frozenset())
+    contracts = {m: getattr(Task, m, None) or getattr(cls, m) for m in sorted(members)}
+    return [f"{name} lacks `{m}`: {_first_clause(contract)}" for m, contract in contracts.items()]
+
+
 def _unfit_call(function: Any, contract: Any) -> str | None:
     """The arguments that the harness passes, where `function` does not take them; else `None`."""
     try:

@@ -528,3 +528,9 @@ def test_an_interrupt_ends_what_a_sync_form_does_in_another_thread():
         loop.run_until_complete(cell_of_a_notebook())
     loop.close()
     assert ended == [True]
+
+
+async def test_several_tasks_are_refused_with_a_way_out():
+    both = [tasks.SNiah(**SMALL), tasks.SNiah(**SMALL)]
+    with pytest.raises(ConfigError, match="task: one task per call; call again with the same"):
+        await rl.evaluate(both, "long_context", root="scripted")

@@ -8,10 +8,12 @@ from dataclasses import make_dataclass
 import pytest
 
 from rlm_eval import protocols
+from rlm_eval.config.builder import build
 from rlm_eval.config.cell import build_cell
 from rlm_eval.config.grid import expand
 from rlm_eval.core.errors import ConfigError
 from rlm_eval.protocols import Client, JudgedTask, Method, Model, Task, missing
+from rlm_eval.tasks.base import GeneratedTask
 
 
 def members(protocol):
@@ -136,6 +138,20 @@ def test_the_cell_is_not_built(protocol, override, line, monkeypatch):
     with pytest.raises(ConfigError) as error:
         build_cell(config)
     assert str(error.value).startswith(line)
+
+
+def test_a_task_without_an_abstract_member_names_it(monkeypatch):
+    """Python's own words for it name no contract."""
+    module = types.ModuleType("my_plug_ins")
+    module.NoFloors = make_dataclass("NoFloors", [], bases=(GeneratedTask,), frozen=True)
+    module.NoFloors.__module__ = "my_plug_ins"
+    monkeypatch.setitem(sys.modules, "my_plug_ins", module)
+    with pytest.raises(ConfigError) as error:
+        build({"_target_": "my_plug_ins.NoFloors"}, "task")
+    told = str(error.value)
+    assert told.startswith("task: my_plug_ins.NoFloors lacks `")
+    assert "my_plug_ins.NoFloors lacks `floors`: answer functions without a model" in told
+    assert "abstract" not in told
 
 
 @pytest.mark.parametrize(

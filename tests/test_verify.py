@@ -12,10 +12,10 @@ from rlm_eval.cli import main
 from rlm_eval.records.build import write_records
 from rlm_eval.storage import server_usage
 from rlm_eval.storage.cell_store import read_manifest
+from rlm_eval.storage.published import in_one
 from rlm_eval.suites.evidence import answers, claims, publishing, rules, seal, sources
 from rlm_eval.suites.evidence.bundle import NEEDED, Bundle
 from rlm_eval.suites.evidence.verify import Finding, verify
-from rlm_eval.suites.republish import in_one
 from rlm_eval.tasks.base import SampledTask
 
 PUBLISHED = Path(__file__).parent.parent / "results" / "published"

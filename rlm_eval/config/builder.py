@@ -20,6 +20,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from rlm_eval import protocols
 from rlm_eval.core import moved
 from rlm_eval.core.errors import ConfigError, RlmEvalError
 from rlm_eval.core.plug_ins import told
@@ -124,6 +125,8 @@ def construct(cls: type[Any], values: dict[str, Any], path: str) -> Any:
             )
     hints = hints_of(cls)  # type: ignore[arg-type]  # a class can be hashed
     found = {key: typed(key, hints[key], value, path) for key, value in values.items()}
+    if lacking := protocols.abstract(cls):
+        raise ConfigError(f"{path}: {'; '.join(lacking)}")
     try:
         return cls(**found)
     except RlmEvalError:

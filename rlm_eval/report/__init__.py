@@ -6,6 +6,7 @@ only when called, so that the command line starts fast.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,8 +67,10 @@ def _written(
     from rlm_eval.report.tables.caveats import caveats
     from rlm_eval.report.viewer import page as html
     from rlm_eval.report.viewer import trajectories
+    from rlm_eval.report.viewer.rows import run_names
     from rlm_eval.storage import stale_code
     from rlm_eval.storage.cell_store import output_folder
+    from rlm_eval.storage.published import is_published
 
     known = card.manifests(run_dirs)
     records = load_records(run_dirs, stored_names=stored_names)
@@ -87,7 +90,7 @@ def _written(
         table,
         comparisons,
         limits,
-        planned=next((t for t in more if t.name == "planned"), None),
+        planned=[t for t in more if re.match(r"planned(_|$)", t.name)],
         findings=findings(Evidence(tuple(run_dirs), frame, known)),
     )
     samples = html.listed(frame)
@@ -108,6 +111,7 @@ def _written(
         tables=built,
         figures=figures,
         embed=lambda room: trajectories.embed(run_dirs, frame, context_of, room=room),
+        published=[name for run, name in run_names(run_dirs).items() if is_published(run)],
     )
     (out / "report.html").write_text(page, encoding="utf-8")
     return [out / "report.html", out / "CARD.md", *written]

@@ -52,24 +52,27 @@ def conclusion(
     comparisons: pd.DataFrame,
     limits: Sequence[str],
     *,
-    planned: Table | None = None,
+    planned: Sequence[Table] = (),
     findings: Sequence[Finding] = (),
 ) -> Conclusion:
     """Return the lines for prepared records, their cell table, comparisons and caveats.
 
-    `planned` is the table of the comparisons named before the run, `findings` are the referee's.
+    `planned` are the suites' tables of comparisons named before the run, `findings` the referee's.
     """
     cells = pd.MultiIndex.from_frame(unread.unread(frame)[unread.KEYS])
     is_unread = pd.MultiIndex.from_frame(table[unread.KEYS]).isin(cells)
+    explored = _outside(comparisons, planned)
     if frame["scripted"].all():
         may = [Line("Replies are scripted: the run shows that the machinery works.", "run")]
     elif is_unread.any():  # no difference to such a cell is one of the methods
         may = _scores(table, ~is_unread)
     else:
-        may = [*_planned(planned), *_shown(comparisons), *_scores(table, ~is_unread)][:2]
+        of_plans = [line for one in planned for line in _planned(one)]
+        scores = _scores(table, ~is_unread)
+        may = [*of_plans, *_shown(explored, len(comparisons)), *scores][:2]
     may_not = [
         *_unread(table, is_unread),
-        *_not_shown(comparisons),
+        *_not_shown(explored, len(comparisons)),
         *_as_bounds(table),
         *_alarms(findings),
         *_not_above_rules(table),
@@ -78,9 +81,28 @@ def conclusion(
     return Conclusion(tuple(may), tuple(may_not[: MOST - len(may)]))
 
 
-def _planned(planned: Table | None) -> list[Line]:
+def _outside(comparisons: pd.DataFrame, planned: Sequence[Table]) -> pd.DataFrame:
+    """Return the comparisons that no plan names: the verdict of the others is the plan's.
+
+    A difference of a planned pair may be significant among the explored ones, which are fewer, but
+    not among those of the plan. Their p values stay those of the whole exploratory family.
+    """
+    named = {
+        (row["task"], row["length"], frozenset((row["A"], row["B"])))
+        for table in planned
+        for row in table.rows.to_dict("records")
+    }
+    is_named = [
+        (row["task_label"], wording.tokens_label(row["length"]), frozenset((row["a"], row["b"])))
+        in named
+        for row in comparisons.to_dict("records")
+    ]
+    return comparisons[~pd.Series(is_named, index=comparisons.index, dtype=bool)]
+
+
+def _planned(planned: Table) -> list[Line]:
     """Return the results of the comparisons named before the run."""
-    if planned is None or planned.rows.empty:
+    if planned.rows.empty:
         return []
     rows = planned.rows.to_dict("records")
     held = [row for row in rows if row["verdict"] in ("A higher", "A lower")]
@@ -91,17 +113,22 @@ def _planned(planned: Table | None) -> list[Line]:
         for row in held
     ]
     tail = f"; not run: {not_run}" if not_run else ""
+    late = planned.note.startswith("Exploratory")  # `suites.comparisons.status`
+    when = "of a plan changed after the run began" if late else "named before the run"
     return [
         Line(
-            f"Of {len(rows)} comparisons named before the run, {len(held)} "
+            f"Of {len(rows)} comparisons {when}, {len(held)} "
             f"show{'s' * (len(held) == 1)} a difference after Holm{_listed(named)}{tail}.",
             "comparisons",
         )
     ]
 
 
-def _shown(comparisons: pd.DataFrame) -> list[Line]:
-    """Return the significant differences to the baseline: above it, then below it."""
+def _shown(comparisons: pd.DataFrame, family: int) -> list[Line]:
+    """Return the significant differences to the baseline: above it, then below it.
+
+    `family` is the number of comparisons over which Holm was computed.
+    """
     if comparisons.empty or not comparisons["shown"].any():
         return []
     baseline = comparisons["b"].iloc[0]
@@ -118,7 +145,7 @@ def _shown(comparisons: pd.DataFrame) -> list[Line]:
         lines.append(
             Line(
                 f"{word} {baseline} on the same samples, exploratory, after Holm over "
-                f"{len(comparisons)} comparisons{_listed(named)}.",
+                f"{family} comparisons{_listed(named)}.",
                 "comparisons",
             )
         )
@@ -162,9 +189,12 @@ def _cell(row: Any) -> str:
     )
 
 
-def _not_shown(comparisons: pd.DataFrame) -> list[Line]:
-    """Return the comparisons without a significant difference: they do not prove equality."""
-    if comparisons.empty:
+def _not_shown(comparisons: pd.DataFrame, family: int) -> list[Line]:
+    """Return the comparisons without a significant difference: they do not prove equality.
+
+    `family` is their number with those that a plan names.
+    """
+    if not family:
         return [Line("Nothing is compared: no two methods share scored samples.", "comparisons")]
     open_ = comparisons[~comparisons["shown"]]
     if open_.empty:
@@ -172,8 +202,9 @@ def _not_shown(comparisons: pd.DataFrame) -> list[Line]:
     unsure = int((~open_["comparable"]).sum())
     found = open_.loc[open_["comparable"], "detectable"]
     known = found.dropna()
-    told = f"{len(open_)} of {len(comparisons)} comparisons with {open_['b'].iloc[0]} show no "
-    told += "difference. This does not show equality"
+    told = f"{len(open_)} of {len(comparisons)} comparisons with {open_['b'].iloc[0]} "
+    told += "outside the plan " if len(comparisons) < family else ""
+    told += "show no difference. This does not show equality"
     if len(known):
         ends = sorted({f"{100 * known.min():.0f}", f"{100 * known.max():.0f}"}, key=int)
         told += f": they have 80 % power only above {' to '.join(ends)} pp"

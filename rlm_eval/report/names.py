@@ -1,6 +1,9 @@
 """Earlier names that a user may still use: `compare long_context rlm_own` means `rlm`.
 
-A table prints the name of the YAML file; `config/earlier_names` has the earlier ones.
+`config/earlier_names` has them. A table prints the name of the YAML file, but for three files that
+print the name of another one: `program_map_small`, `summary_agent_small`, `qwen3-coder-480b-vllm`.
+Their label or name is part of a cell's identity. Beside the other file's cells, tables name the
+settings that differ; alone, the printed name does not tell which file it was.
 """
 
 from rlm_eval.core import renamed

@@ -8,11 +8,13 @@ series.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.types import RENAMED_PROMPTS
 from rlm_eval.records import union
 from rlm_eval.records.record import COUNTERFACTUAL
@@ -59,7 +61,7 @@ def tell_prompts_apart(frame: pd.DataFrame) -> None:
 
 
 def tell_variants_apart(frame: pd.DataFrame, manifests: Sequence[Mapping[str, Any]]) -> None:
-    """Name the settings that differ between cells which would share a line of a table or figure.
+    """Name the settings that differ between cells whose lines would print the same label.
 
     Samples of several seeds share one, too. Cells whose settings are known to agree become repeats
     of one cell if they agree in the seed. Cells without a known
@@ -70,19 +72,16 @@ def tell_variants_apart(frame: pd.DataFrame, manifests: Sequence[Mapping[str, An
     names: dict[Any, str] = {}
     unnamed: dict[Any, str] = {}
     repeated = False
-    for _, series in cells.groupby(SERIES, dropna=False, sort=False):
-        leaves = {cell: _leaves_of(known.get(cell, {})) for cell in series["cell_id"]}
-        places = _cells_by(series, [*PLACE, "seed"])
-        repeated = repeated or any(len(place) > 1 for place in places)
-        keys = _naming(series, leaves)
-        unnamed |= dict.fromkeys(leaves, _unnamed(series, leaves, keys))
-        for place in places:
-            own = {cell: _words(leaves[cell], keys) for cell in place}
-            for cell, words in own.items():
-                same = [other for other in place if own[other] == words]
-                if any(not known.get(other, {}).get("settings") for other in same) and same[1:]:
-                    words = [*words, str(cell)[-6:]]
-                names[cell] = ", ".join(words)
+    for alike in _printed_alike(cells):
+        leaves = {cell: _leaves_of(known.get(cell, {})) for cell in alike["cell_id"]}
+        keys = _naming(alike, leaves)
+        for _, series in alike.groupby(SERIES, dropna=False, sort=False):
+            own = {cell: leaves[cell] for cell in series["cell_id"]}
+            unnamed |= dict.fromkeys(own, _unnamed(series, own, keys))
+            places = _cells_by(series, [*PLACE, "seed"])
+            repeated = repeated or any(len(place) > 1 for place in places)
+            for place in places:
+                names |= _names({cell: _words(own[cell], keys) for cell in place}, known)
     if any(unnamed.values()):
         frame[UNNAMED] = frame["cell_id"].map(unnamed)
     frame["variant"] = each_once(
@@ -120,6 +119,29 @@ def _cells_by(cells: pd.DataFrame, columns: Sequence[str]) -> list[list[Any]]:
     """Return the ids of the cells that agree in these columns, per group."""
     groups = cells.groupby(list(columns), dropna=False, sort=False)["cell_id"]
     return [list(dict.fromkeys(group)) for _, group in groups]
+
+
+def _printed_alike(cells: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield the cells in groups whose labels would be equal.
+
+    A method without a sub-model prints the same models as one whose sub-model is its root.
+    """
+    pairs = each_once(model_pair, cells["root"], cells["sub"])
+    keys = ["method", "variant", "pair", "prompt"]
+    for _, alike in cells.assign(pair=pairs).groupby(keys, dropna=False, sort=False):
+        yield alike
+
+
+def _names(
+    words: Mapping[Any, Sequence[str]], known: Mapping[Any, Mapping[str, Any]]
+) -> dict[Any, str]:
+    """Return cell -> name for the cells of one place, from the words on their settings."""
+    names = {}
+    for cell, own in words.items():
+        same = [other for other in words if words[other] == own]
+        is_unsure = any(not known.get(other, {}).get("settings") for other in same) and same[1:]
+        names[cell] = ", ".join([*own, str(cell)[-6:]] if is_unsure else own)
+    return names
 
 
 def _naming(series: pd.DataFrame, leaves: Mapping[Any, Leaves]) -> list[str]:
@@ -202,28 +224,43 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def labels(frame: pd.DataFrame) -> pd.Series:
-    """Return the shortest unique label per series: method, then the settings that vary."""
+    """Return the shortest unique label per series: method, then the settings that vary.
+
+    Raises `RlmEvalError` where two series would have the same one.
+    """
     kinds = frame[SERIES].drop_duplicates()
     # A fixed program has no root: name its sub-model if it is not the root of the others.
     models = set(kinds["root"]) - {""} or set(kinds["sub"])
+    shown = {key: model_pair(*key[2:4]) for key in kinds.itertuples(index=False, name=None)}
     made = {}
-    for row in kinds.itertuples(index=False):
-        key = tuple(row)
+    for key, pair in shown.items():
         method, variant, root, sub, prompt = key
         parts = [str(method)]
         if variant:
             parts.append(f"[{variant}]")
-        pair = " > ".join(dict.fromkeys(name for name in (root, sub) if name))
+        alike = [other for other in shown if (*other[:2], shown[other]) == (*key[:2], pair)]
+        if any(other[4] == prompt and other != key for other in alike):
+            parts.append(f"({root or 'no root'} > {sub or 'no sub'})")
         # A model's switches (`models.shown_name`) change its requests: always named.
-        if pair and (len(models) > 1 or pair not in models or " [" in pair):
+        elif pair and (len(models) > 1 or pair not in models or " [" in pair):
             parts.append(f"({pair})")
-        same = kinds[(kinds[SERIES[:-1]] == list(key[:-1])).all(axis=1)]
-        if len(same) > 1:
-            parts.append(f"prompt {prompt}")
+        if len({other[4] for other in alike}) > 1:
+            parts.append(f"prompt {prompt or 'none'}")
         made[key] = " ".join(parts)
+    if len(set(made.values())) < len(made):
+        several = [label for label, count in Counter(made.values()).items() if count > 1]
+        raise RlmEvalError(
+            f"{', '.join(several)}: the name of more than one series; give the methods different "
+            "names and run their cells again"
+        )
     groups = frame.groupby(SERIES, sort=False, dropna=False)
     names = [made[tuple(key)] for key in groups.size().index]
     return groups.ngroup().map(dict(enumerate(names)))
+
+
+def model_pair(root: object, sub: object) -> str:
+    """Return `root > sub`, or the only model of the two."""
+    return " > ".join(dict.fromkeys(str(name) for name in (root, sub) if name))
 
 
 def in_order(frame: pd.DataFrame) -> list[str]:

@@ -162,6 +162,8 @@ def _cell(
         if not isinstance(value, str)
     }
     for key, value in given.items():
+        if key == "task" and isinstance(value, list | tuple):
+            raise ConfigError("task: one task per call; call again with the same folder")
         if not _is_object(value):
             raise ConfigError(
                 f"{key}: {value!r} is neither a dataclass instance nor the name of a YAML file"

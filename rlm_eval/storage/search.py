@@ -7,11 +7,13 @@ match.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from rlm_eval.storage.jsonl import parsed, read_raw
+from rlm_eval.storage.published import Result
 
 _LOGS = ("journal.jsonl", "trajectories.jsonl")
 _START = b'{"k":"start"'
@@ -36,6 +38,18 @@ def samples_with(folder: Path, words: str) -> set[str]:
             if line["hit"] and "t" in line:
                 hits.add(line["t"])
     return found | {owners[number] for number in hits if number in owners}
+
+
+def answered_with(
+    results: Mapping[tuple[str, str, int], Result], words: str
+) -> dict[str, set[str]]:
+    """Return cell identity -> ids of samples whose question, gold or answer contain `words`."""
+    needle = _stored(words)[1:-1]
+    found = defaultdict(set)
+    for (cell, sample, _), (line, result) in results.items():
+        if needle in _stored([line["question"], line["target"], result.trajectory.answer.text]):
+            found[cell].add(sample)
+    return dict(found)
 
 
 def _stored(value: Any) -> bytes:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from rlm_eval.core.types import Usage
 from rlm_eval.storage.cell_store import write_json
 from rlm_eval.storage.damage import read_mapping
+from rlm_eval.storage.published import ACCOUNTS, RESTORE, is_published
 
 if TYPE_CHECKING:
     from rlm_eval.models import Client, EndpointInfo, Model, ServerUsage
@@ -149,7 +150,12 @@ class DeviceRate:
 
 
 def read(run: Path) -> dict[str, dict[str, Any]]:
-    """Read the files of the run's processes, by file name, in the order in which they began."""
+    """Read the files of the run's processes, by file name, in the order in which they began.
+
+    A published folder has them in one file.
+    """
+    if is_published(run) and (run / ACCOUNTS).exists():
+        return read_mapping(run / ACCOUNTS, RESTORE)
     paths = sorted((run / FOLDER).glob("*.json"))
     return {path.name: read_mapping(path, _WAY_OUT) for path in paths}
 

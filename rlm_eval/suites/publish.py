@@ -25,12 +25,13 @@ from rlm_eval.records.record import load_records
 from rlm_eval.storage import server_usage
 from rlm_eval.storage.cell_folders import all_started, copies_of
 from rlm_eval.storage.cell_store import BASELINES, output_folder, read_manifest
+from rlm_eval.storage.published import ACCOUNTS, MANIFESTS, in_one
 from rlm_eval.storage.stale_code import refuse, today
 from rlm_eval.suites.evidence.publishing import check, put, remake, seal
 from rlm_eval.suites.places import RUNS, Anywhere, manifests_of, with_baselines
 from rlm_eval.suites.plan_file import FILE as PLAN
 from rlm_eval.suites.plan_file import read_record
-from rlm_eval.suites.republish import ACCOUNTS, MANIFESTS, Earlier, earlier, in_one, manifests
+from rlm_eval.suites.republish import Earlier, earlier, manifests
 from rlm_eval.suites.schema import Suite
 
 if TYPE_CHECKING:

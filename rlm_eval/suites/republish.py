@@ -8,7 +8,8 @@ merged with the run's later selection.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,12 @@ from typing import Any
 from rlm_eval.config.trust import stored_cell
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.records.record import load_records
+from rlm_eval.storage import published
 from rlm_eval.storage import server_usage as accounts
 from rlm_eval.storage.cell_store import write_json
-from rlm_eval.storage.damage import damaged, read_mapping
+from rlm_eval.storage.damage import read_mapping
+from rlm_eval.storage.published import ACCOUNTS, MANIFESTS, RESTORE
 from rlm_eval.suites.plan_file import SuitePlan, merged, read_record, write_plan
-
-MANIFESTS = "manifest.json"
-ACCOUNTS = "endpoints.json"
-RESTORE = "restore it from where it came"
-"""Way out where a file of a published folder is damaged."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +62,8 @@ def earlier(folder: Path, run: SuitePlan, done: Mapping[str, Mapping[str, Any]])
     if (known := read_record(folder)) is None:
         return None
     before = manifests(folder)
-    published = {manifest["identity"] for manifest in before.values()}
-    record = merged(known, run, published.__contains__, lambda cell: _versions(done.get(cell)))
+    identities = {manifest["identity"] for manifest in before.values()}
+    record = merged(known, run, identities.__contains__, lambda cell: _versions(done.get(cell)))
     staying = {place.cell for place in record.places} - set(done)
     kept = {n: m for n, m in before.items() if m["identity"] in staying}
     if not kept:
@@ -89,24 +87,21 @@ def _versions(manifest: Mapping[str, Any] | None) -> list[str]:
 
 def manifests(folder: Path) -> dict[str, dict[str, Any]]:
     """Read the manifests of a published folder, by cell folder name."""
-    told = _read(folder, MANIFESTS)
-    with damaged(folder / MANIFESTS, RESTORE):
-        return {name: {**told["of every cell"], **own} for name, own in told["cells"].items()}
+    with _needed(folder / MANIFESTS):
+        return published.manifests(folder)
 
 
 def _read(folder: Path, name: str) -> dict[str, Any]:
-    try:
+    with _needed(folder / name):
         return read_mapping(folder / name, RESTORE)
+
+
+@contextmanager
+def _needed(path: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
         raise RlmEvalError(
-            f"{folder / name}: missing, so the cells published there cannot be kept; restore it, "
+            f"{path}: missing, so the cells published there cannot be kept; restore it, "
             "or move the folder away to publish without them"
         ) from error
-
-
-def in_one(cells: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return manifests in their published form: shared values are stored once."""
-    first = next(iter(cells.values()))
-    shared = {k: v for k, v in first.items() if all(m.get(k) == v for m in cells.values())}
-    own = {n: {k: v for k, v in m.items() if k not in shared} for n, m in cells.items()}
-    return {"of every cell": shared, "cells": own}

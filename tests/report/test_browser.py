@@ -23,6 +23,8 @@ pytestmark = [
 ]
 COUNT = "document.getElementById('count')?.textContent.split(' ')[0]"
 ROWS = "[...document.querySelectorAll('.items tbody tr')]"
+SIDE = "document.querySelector('.side').textContent"
+CLAIMS = Path(__file__).parents[2] / "results" / "published" / "recursion_claims"
 ADDRESS = "decodeURIComponent(location.hash.slice(1))"
 
 
@@ -271,4 +273,26 @@ async def test_a_running_run_shows_what_is_new_without_a_reload(tmp_path: Path, 
                 call(one)
             end()
             await page.until("document.querySelector('section.why.wrong') !== null")
+            assert page.errors == []
+
+
+async def test_a_published_folder_shows_what_was_published(tmp_path: Path) -> None:
+    """It has no calls: no progress of cells, no promise of trajectories, answer and gold."""
+    report([CLAIMS], tmp_path / "report")
+    async with chromium(tmp_path / "browser") as page:
+        await page.open((tmp_path / "report" / "report.html").as_uri())
+        section = "document.getElementById('trajectories').textContent"
+        assert "They were published without their calls" in await page.run(section)
+        await page.run(f"{ROWS}[0].click()")
+        await page.until("document.querySelector('.side .note code') !== null")
+        assert "shows the answers that were published" in await page.run(SIDE)
+        assert page.errors == []
+        with served([CLAIMS]) as address:
+            await page.open(address)
+            await page.until(f"{ROWS}.length > 0")
+            assert await page.run("document.getElementById('progress')") is None
+            await page.run(f"{ROWS}[0].click()")
+            await page.until("document.querySelector('.readings') !== null")
+            assert "without the calls of its samples" in await page.run(SIDE)
+            assert "calls over time" not in await page.run(SIDE)
             assert page.errors == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -190,7 +191,7 @@ def test_what_was_planned_comes_before_what_was_explored() -> None:
     plan = Table("planned", "t", "n", pd.DataFrame([
         line | {"verdict": "A higher"}, line | {"verdict": "not run"},
     ]))  # fmt: skip
-    told = conclusion(frame, table, rows_, limits, planned=plan).may[0].text
+    told = conclusion(frame, table, rows_, limits, planned=[plan]).may[0].text
     assert told == (
         "Of 2 comparisons named before the run, 1 shows a difference after Holm: rlm higher than "
         "rag on s_niah at 1k (+30.0 pp [+10.0, +50.0]); not run: 1."
@@ -211,6 +212,39 @@ def test_cells_whose_replies_came_without_text_conclude_nothing() -> None:
     assert scores.text.startswith(f"{len(table) - own} of {len(table)} cells have a score")
     assert f"{own} of {len(table)} cells may not be the model's" in found.may_not[0].text
     assert any("replies hold no text" in line for line in caveats(many, table))
+
+
+def test_a_planned_pair_has_the_verdict_of_its_plan_alone() -> None:
+    """Holm over a plan of 17 may not show what Holm over 6 explored comparisons shows."""
+    frame, table, rows_, limits = made(n=60)
+    rows_ = rows_.assign(shown=False, difference=0.0)
+    rows_.loc[[0, 1], ["shown", "difference"]] = [True, 0.25]
+    pair = rows_.loc[0]
+    length = tokens_label(pair["length"])
+    line = {"task": pair["task_label"], "length": length, "A": "long_context", "B": pair["a"]}
+    line |= {"verdict": "not shown to differ"}
+    plan = Table("planned", "t", "n", pd.DataFrame([line]))
+    explored, planned = (
+        conclusion(frame, table, rows_, limits, planned=one) for one in ([], [plan])
+    )
+    others = len(rows_) - 1
+    assert f"{pair['a']} on s_niah at 1k, 2k (" in explored.may[0].text
+    assert planned.may[0].text == "Of 1 comparisons named before the run, 0 show a difference " + (
+        "after Holm."
+    )
+    assert f"over {len(rows_)} comparisons: {pair['a']} on s_niah at 2k (" in planned.may[1].text
+    assert planned.may_not[0].text.startswith(
+        f"{others - 1} of {others} comparisons with long_context outside the plan show no"
+    )
+    late = conclusion(frame, table, rows_, limits, planned=[replace(plan, note="Exploratory: x")])
+    assert late.may[0].text.startswith("Of 1 comparisons of a plan changed after the run began, 0")
+    every = Table("planned", "t", "n", pd.DataFrame([
+        line | {"length": tokens_label(row["length"]), "B": row["a"]}
+        for row in rows_.to_dict("records")
+    ]))  # fmt: skip
+    told = conclusion(frame, table, rows_, limits, planned=[every])
+    assert not any("exploratory" in line.text for line in told.may)
+    assert not any("no difference" in line.text for line in told.may_not)
 
 
 def test_a_cell_below_a_rule_without_a_model_is_in_the_conclusion() -> None:

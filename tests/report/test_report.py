@@ -273,6 +273,46 @@ def test_cells_of_different_settings_are_never_merged() -> None:
     assert summary.prepare(both)["series"].nunique() == 2
 
 
+def own_rlm(**changes: object) -> pd.DataFrame:
+    """Records of `rlm`, and of a user's method of the same name that asks the root alone."""
+    one = frames.frame(methods=("long_context", "rlm"), lengths=(1024,), n=12)
+    own = one[one["method"] == "rlm"].assign(**{"sub": None, "cell_id": "own"} | changes)
+    return pd.concat([one, own], ignore_index=True)
+
+
+def test_two_methods_of_one_name_have_two_names_and_are_never_pooled() -> None:
+    both = own_rlm()
+    assert summary.prepare(both)["series"].unique().tolist() == [
+        "long_context", "rlm (model-a > model-a)", "rlm (model-a > no sub)",
+    ]  # fmt: skip
+    with pytest.raises(RlmEvalError, match="several series on a side"):
+        comparison.compare_text(both, "long_context", "rlm")
+    text = comparison.compare_text(both, "long_context", "rlm (model-a > no sub)")
+    assert "n = 12 pairs" in text
+    settings: list[dict[str, object]] = [{"class": "rlm.RLM"}, {"class": "mine.RLM"}]
+    manifests = [
+        {"identity": name, "settings": {"method": told}}
+        for name, told in zip(both["cell_id"].unique()[1:], settings, strict=True)
+    ]
+    assert summary.prepare(both, manifests)["series"].unique().tolist() == [
+        "long_context", "rlm [class=rlm.RLM]", "rlm [class=mine.RLM]",
+    ]  # fmt: skip
+
+
+def test_another_prompt_tells_methods_of_one_name_apart() -> None:
+    assert summary.prepare(own_rlm(prompt=None))["series"].unique().tolist() == [
+        "long_context", "rlm prompt own_short", "rlm prompt none",
+    ]  # fmt: skip
+
+
+def test_series_that_no_name_tells_apart_are_refused() -> None:
+    both = own_rlm(variant="fast", sub="model-a")
+    both.loc[both["method"] == "long_context", "method"] = "rlm [fast]"
+    both["prompt"] = "plain"
+    with pytest.raises(RlmEvalError, match=r"rlm \[fast\]: the name of more than one series"):
+        summary.prepare(both)
+
+
 LONG = ("gpt-5", "qwen3-coder-480b-a35b-instruct")
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 
 from rlm_eval.report.profile.codebook import STRATEGIES, UNKNOWN
 from rlm_eval.report.profile.measure import stability
+from rlm_eval.report.series import model_pair
 from rlm_eval.report.tables.standard import Table
 from rlm_eval.stats.intervals import mean_interval
 
@@ -55,7 +56,7 @@ def _line(who: Any, own: pd.DataFrame) -> dict[str, str]:
         "task": str(task),
         "method": str(method),
         "variant": str(variant),
-        "models": " > ".join(dict.fromkeys(name for name in (root, sub) if name)) or "none",
+        "models": model_pair(root, sub) or "none",
         "n": str(len(own)),
         "recurse %": _share(known),
         "fan-out": _median(deep["fanout"]),

@@ -13,16 +13,23 @@ import pandas as pd
 from rlm_eval.records.build import outside_samples
 from rlm_eval.records.record import FILE
 from rlm_eval.report import wording
+from rlm_eval.storage import published
 from rlm_eval.storage.cell_folders import started_cells
 from rlm_eval.storage.cell_store import read_manifest
 
 
 def manifests(run_dirs: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return the manifests of every cell of these runs, in a fixed order.
+    """Return the manifests of every cell of these runs and published folders, in a fixed order.
 
     Raises `RlmEvalError` where one cannot be read.
     """
-    return [read_manifest(folder) for run in run_dirs for folder in started_cells(run)]
+    found: list[dict[str, Any]] = []
+    for run in run_dirs:
+        if published.is_published(run):
+            found += published.manifests(run).values()
+        else:
+            found += map(read_manifest, started_cells(run))
+    return found
 
 
 def card(told: Mapping[str, str], known: Sequence[Mapping[str, Any]], limits: Sequence[str]) -> str:

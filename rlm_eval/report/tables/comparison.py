@@ -16,6 +16,7 @@ import pandas as pd
 
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.report import names, per_sample, series, summary, wording
+from rlm_eval.report.distinct import each_once
 from rlm_eval.report.tables import published
 from rlm_eval.stats import bounds, paired, power
 from rlm_eval.stats.intervals import bootstrap_ratio, is_conditional
@@ -131,7 +132,7 @@ def _with_missing(
     }
 
 
-_MATCHES = (series.SERIES, ["method", "variant", "prompt"], ["root", "sub"])
+_MATCHES = (series.SERIES, ["method", "variant", "prompt"], ["models"])
 
 
 def matched(a: pd.DataFrame, b: pd.DataFrame) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
@@ -142,6 +143,10 @@ def matched(a: pd.DataFrame, b: pd.DataFrame) -> list[tuple[pd.DataFrame, pd.Dat
     """
     if a["series"].nunique() == 1 and b["series"].nunique() == 1:
         return [(a, b)]
+    a, b = (
+        side.assign(models=each_once(series.model_pair, side["root"], side["sub"]))
+        for side in (a, b)
+    )
     for keys in _MATCHES:
         left, right = ({key: part for key, part in side.groupby(keys)} for side in (a, b))  # noqa: C416 - typed keys
         shared = [key for key in left if key in right]

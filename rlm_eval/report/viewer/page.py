@@ -85,11 +85,13 @@ def page(
     tables: Sequence[Table],
     figures: Sequence[style.Saved],
     embed: Callable[[int], Mapping[str, Any]],
+    published: Sequence[str] = (),
 ) -> str:
     """Return the page of a report about prepared records and their cell table.
 
     `limits` are all caveats; `samples` those of the list (`listed`); `embed` returns trajectories
-    in at most the given bytes of JSON (`trajectories.embed`).
+    in at most the given bytes of JSON (`trajectories.embed`); `published` names the runs without
+    calls.
     """
     links = parts.Links(table)
     inner = dict.fromkeys(_TITLES, "")
@@ -108,6 +110,7 @@ def page(
         "cells": links.cells,
         "words": rows.words(),
         "runs": sorted(map(str, frame["run"].unique())),
+        "published": sorted(published),
     }
     inner["trajectories"] = "filled below"
     shown = [(name, told) for name, told in _TITLES.items() if inner[name]]
@@ -144,7 +147,15 @@ def _trajectories(shown: Mapping[str, Any], total: int, data: Mapping[str, Any])
         if count
         else f"None of the {total:,} trajectories is in this file."
     )
-    return f'<p class="note">{words} <code>rlm-eval view RUN</code> shows all of them.</p>'
+    shows = "<code>rlm-eval view RUN</code> shows"
+    alone = data["published"]
+    if set(data["runs"]) <= set(alone):
+        return (
+            f'<p class="note">{words} They were published without their calls: {shows} question, '
+            "answer and gold where these were published.</p>"
+        )
+    but = f" but those of {escape(', '.join(alone))}, published without calls" if alone else ""
+    return f'<p class="note">{words} {shows} all of them{but}.</p>'
 
 
 def document(title: str, body: str, data: Mapping[str, Any], policy: str = _POLICY) -> str:

@@ -17,6 +17,7 @@ import pandas as pd
 from rlm_eval.records.coverage import FAILURES
 from rlm_eval.report import wording
 from rlm_eval.report.distinct import each_once
+from rlm_eval.report.series import model_pair
 
 CODED = ("task", "length", "method", "model", "outcome", "failure", "run", "cell")
 """Columns with few values."""
@@ -59,7 +60,7 @@ def words() -> dict[str, Mapping[str, str]]:
 
 def model_label(root: object, sub: object) -> str:
     """Return `root > sub`, or the only one of them."""
-    return " > ".join(dict.fromkeys(str(name) for name in (root, sub) if name)) or "none"
+    return model_pair(root, sub) or "none"
 
 
 def address(run: object, cell_id: object, sample: object, epoch: object) -> str:

@@ -63,9 +63,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             body = json.dumps(routes[url.path](query), allow_nan=False).encode()
         except (KeyError, IndexError, ValueError, RlmEvalError) as error:
-            self._send(
-                HTTPStatus.NOT_FOUND, f"{type(error).__name__}: {error}".encode("utf-8", "replace")
-            )
+            told = str(error) if isinstance(error, RlmEvalError) else f"not here: {error}"
+            self._send(HTTPStatus.NOT_FOUND, told.encode("utf-8", "replace"))
             return
         self._send(HTTPStatus.OK, body, "application/json")
 

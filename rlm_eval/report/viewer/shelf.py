@@ -1,6 +1,7 @@
 """Data behind the viewer: the list of samples, a trajectory, part of a context, a search.
 
-Reads a cell's journal when one of its samples is opened. The list is rebuilt during a run.
+Reads a cell's journal when one of its samples is opened. The list is rebuilt during a run. Of a
+published folder, which has no calls, it shows question, answer, gold and scores.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,11 @@ from rlm_eval.report import summary, wording
 from rlm_eval.report.tables import card
 from rlm_eval.report.viewer import rows, trajectories
 from rlm_eval.report.viewer.live import LiveRecords, Unfinished, facts_of
+from rlm_eval.storage import published
 from rlm_eval.storage.cell_folders import started_cells
 from rlm_eval.storage.cell_store import CellStore, RolloutResult, stored_sample
-from rlm_eval.storage.search import samples_with
+from rlm_eval.storage.published import is_published
+from rlm_eval.storage.search import answered_with, samples_with
 
 if TYPE_CHECKING:
     from rlm_eval.report.hooks import ContextOf
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
 _STRETCH = 200_000  # maximum characters of a context in one response
 _LONGEST = 1_000_000  # maximum characters of one text in one response
 _LOOK = 1.0  # minimum seconds between two checks of the run's files
+_NO_CALLS = (
+    "This folder was published without the calls of its samples: the run directory that it was "
+    "published from has them."
+)
 _REST = 2.0  # minimum pause as a multiple of the last read's duration: limits load of large runs
 
 
@@ -51,6 +58,8 @@ class ViewerData:
         # Cache the line positions of three cells, and one context.
         self._cell = functools.lru_cache(3)(lambda folder, _: CellStore(folder))
         self._context = functools.lru_cache(1)(self._read_context)
+        self._results = functools.lru_cache(2)(published.results)
+        self._published = {name: run for run, name in self._names.items() if is_published(run)}
         self._read()
 
     def _read(self) -> None:
@@ -140,29 +149,47 @@ class ViewerData:
             line, attempt = one.line, _so_far(one)
         else:
             row = self._records[address]
+            if row["run"] in self._published:
+                return self._answered(address, row, pool)
             store = self._cell(self._folder(row), self._version)
             manifest, pool.hidden = store.manifest, bool(row["protected"])
-            line, attempt = store.one(str(row["sample_id"]), self._epoch(store, row))
+            line, attempt = store.one(*self._stored(row, store.attempts, store.folder))
         item = trajectories.as_json(stored_sample(line), attempt, pool, cost_of(manifest))
         return {"item": item | {"key": address}, "texts": pool.texts}
 
-    def _epoch(self, store: CellStore, row: Mapping[Any, Any]) -> int:
-        """Return the stored epoch of a row: rows of merged cells are renumbered."""
+    def _answered(
+        self, address: str, row: Mapping[Any, Any], pool: trajectories.Pool
+    ) -> dict[str, Any]:
+        """Return a published result: its texts, those of a protected task as hashes, no calls."""
+        folder, cell = self._published[row["run"]], row["cell_id"]
+        results = self._results(folder)
+        if not results:
+            raise RlmEvalError(f"Only the record of this sample was published. {_NO_CALLS}")
+        own = [(sample, epoch) for identity, sample, epoch in results if identity == cell]
+        line, result = results[cell, *self._stored(row, own, folder)]
+        item = trajectories.as_json(stored_sample(line, folder), result, pool, cost_of({}))
+        return {"item": item | {"key": address, "note": _NO_CALLS}, "texts": pool.texts}
+
+    def _stored(
+        self, row: Mapping[Any, Any], every: Iterable[tuple[str, int]], folder: Path
+    ) -> tuple[str, int]:
+        """Return (sample, epoch) as stored: rows of merged cells are renumbered."""
+        name = str(row["sample_id"])
         place = {key: row[key] for key in ("run", "cell_id", "sample_id")}
         same = sorted(
             int(other["epoch"])
             for other in self._records.values()
             if all(other[key] == value for key, value in place.items())
         )
-        stored = sorted(e for sample, e in store.attempts if sample == str(row["sample_id"]))
+        stored = sorted(e for sample, e in every if sample == name)
         epoch = int(row["epoch"])
         if len(stored) < len(same):
             raise RlmEvalError(
-                f"{store.folder}: {len(same)} results of sample {row['sample_id']} are in the "
-                f"records, {len(stored)} in the cell: a file was truncated or deleted; restore "
-                "it, or run the same command again"
+                f"{folder}: {len(same)} results of sample {name} are in the records, "
+                f"{len(stored)} are stored: a file was truncated or deleted; restore it, or run "
+                "the same command again"
             )
-        return epoch if set(same) <= set(stored) else stored[same.index(epoch)]
+        return name, epoch if set(same) <= set(stored) else stored[same.index(epoch)]
 
     def context(self, query: Mapping[str, str]) -> dict[str, Any]:
         """Return a chunk of a sample's context: `sample`, `start`, `end` in characters."""
@@ -186,23 +213,27 @@ class ViewerData:
         cells: dict[tuple[str, str], list[str]] = {}
         for address, row in self._records.items():
             cells.setdefault((row["run"], row["cell_id"]), []).append(address)
-        found: list[str] = []
-        for key, folder in self._folders.items():
-            samples = samples_with(folder, query["words"])
-            found += [
+        words = query["words"]
+        hits = {key: samples_with(folder, words) for key, folder in self._folders.items()}
+        for name, folder in self._published.items():
+            answered = answered_with(self._results(folder), words)
+            hits |= {(name, cell): samples for cell, samples in answered.items()}
+        return {
+            "found": [
                 address
+                for key, samples in hits.items()
                 for address in cells.get(key, ())
                 if str(self._records[address]["sample_id"]) in samples
             ]
-        return {"found": found}
+        }
 
     def _folder(self, row: Mapping[Any, Any]) -> Path:
         try:
             return self._folders[row["run"], row["cell_id"]]
         except KeyError as error:
             raise RlmEvalError(
-                f"run {row['run']} has no cell folder for this sample, only its record: name the "
-                "run directory that it was published from"
+                f"run {row['run']} has no cell folder for this sample, only its record: restore "
+                "the folder, or run the same command again"
             ) from error
 
     def _read_context(self, folder: Path, sample: str) -> str:

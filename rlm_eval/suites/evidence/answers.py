@@ -25,6 +25,7 @@ from rlm_eval.records.record import headline
 from rlm_eval.records.rescoring import JUDGE, readable
 from rlm_eval.storage.cell_store import CellStore, sample_line, stored_sample
 from rlm_eval.storage.jsonl import read_lines
+from rlm_eval.storage.published import ANSWERS, SAMPLES
 from rlm_eval.suites.evidence.commitment import KEY as PLAN_KEY
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
     from rlm_eval.protocols import Method
 
-ANSWERS = "answers.jsonl"
-SAMPLES = "samples.jsonl"
 _TEXTS = ("question", "target", "meta", "item", "cluster")
 CLOSE = 1e-9
 """Relative difference of two floats that are the same number, computed on two machines."""

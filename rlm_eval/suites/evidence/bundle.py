@@ -18,10 +18,11 @@ from rlm_eval.records.record import FILE as RECORDS
 from rlm_eval.storage import server_usage
 from rlm_eval.storage.cell_store import BASELINES, write_json
 from rlm_eval.storage.damage import damaged, read_mapping
+from rlm_eval.storage.published import ACCOUNTS, MANIFESTS, RESTORE
 from rlm_eval.storage.stale_code import HASHES, REPLAYS
 from rlm_eval.suites.plan_file import FILE as PLAN
 from rlm_eval.suites.plan_file import SuitePlan, read_record
-from rlm_eval.suites.republish import ACCOUNTS, MANIFESTS, RESTORE, manifests
+from rlm_eval.suites.republish import manifests
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -21,11 +21,10 @@ import orjson
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.records.record import FILE as RECORDS
 from rlm_eval.storage.cell_store import BASELINES
-from rlm_eval.suites.evidence.answers import ANSWERS, SAMPLES
+from rlm_eval.storage.published import ACCOUNTS, ANSWERS, MANIFESTS, SAMPLES
 from rlm_eval.suites.evidence.bundle import CARD, README, Bundle
 from rlm_eval.suites.evidence.seal import FILE as SEAL
 from rlm_eval.suites.plan_file import FILE as PLAN
-from rlm_eval.suites.republish import ACCOUNTS, MANIFESTS
 
 if TYPE_CHECKING:
     import pandas as pd

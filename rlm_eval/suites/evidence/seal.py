@@ -20,10 +20,9 @@ import orjson
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.records.record import FILE as RECORDS
 from rlm_eval.storage.cell_store import BASELINES
-from rlm_eval.suites.evidence.answers import ANSWERS, SAMPLES
+from rlm_eval.storage.published import ACCOUNTS, ANSWERS, MANIFESTS, SAMPLES
 from rlm_eval.suites.evidence.bundle import CARD, README, Bundle
 from rlm_eval.suites.evidence.commitment import KEY, PLAN, plan_digest
-from rlm_eval.suites.republish import ACCOUNTS, MANIFESTS
 
 FILE = "seal.json"
 SCHEMA = 2

@@ -20,8 +20,7 @@ from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.records.artefacts import fingerprints
 from rlm_eval.storage.cell_store import sample_line
 from rlm_eval.storage.jsonl import read_lines
-from rlm_eval.suites.evidence.answers import SAMPLES
-from rlm_eval.suites.republish import MANIFESTS
+from rlm_eval.storage.published import MANIFESTS, SAMPLES
 
 if TYPE_CHECKING:
     from rlm_eval.config.cell import Cell

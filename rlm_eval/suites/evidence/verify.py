@@ -17,11 +17,11 @@ from rlm_eval.core import renamed
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.core.types import Outcome
 from rlm_eval.storage.cell_store import BASELINES
+from rlm_eval.storage.published import MANIFESTS
 from rlm_eval.suites.evidence import answers, claims, rules, sources
 from rlm_eval.suites.evidence import seal as seals
 from rlm_eval.suites.evidence.bundle import README, Bundle
 from rlm_eval.suites.evidence.commitment import KEY
-from rlm_eval.suites.republish import MANIFESTS
 
 
 @dataclass(frozen=True)

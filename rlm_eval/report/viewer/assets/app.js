@@ -160,7 +160,7 @@ const App = () => {
   const side = (of, name) => h(Side, { key: name, row: of, others, side: name, go, state, version,
     aim: name === "a" ? { call: state.call, step: state.step } : { call: "", step: "" } });
   return [
-    isServed ? h(Progress, { progress }) : null,
+    isServed && progress.cells ? h(Progress, { progress }) : null, // a published folder has no cells
     isServed ? h(Scores, { rows, go }) : null,
     h("div", { class: "filters" },
       h("input", { id: "by-words", type: "search", value: state.words, placeholder: "search in questions, replies, code, output",

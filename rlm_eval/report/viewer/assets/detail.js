@@ -40,7 +40,7 @@ const Why = ({ row, item, texts, go }) => {
       line(`outcome ${row.outcome}:`, meaning("outcomes", row.outcome)),
       row.failure ? line(`failure ${row.failure}:`, meaning("failures", row.failure)) : null,
       item.error === null ? null : line("error:", h("span", { class: "bad" }, read(item.error))),
-      item.evidence.length ? line("evidence:", seen.length
+      item.evidence.length && !item.note ? line("evidence:", seen.length
         ? [`shown whole to ${seen.length} of ${item.calls.length} calls:`, h(CallLinks, { calls: seen, go })]
         : "no call was shown a whole span of it") : null,
       cut.length ? line("cut at the output cap:", h(CallLinks, { calls: cut, go })) : null,
@@ -159,7 +159,7 @@ const Absent = ({ row, error }) => h("div", {},
   h("p", {}, h("b", {}, `outcome ${row.outcome}: `), meaning("outcomes", row.outcome)),
   error === "absent"
     ? h("p", { class: "note" }, "The text of this trajectory is not in this file. ", h("code", {}, `rlm-eval view ${row.run}`),
-      " shows it: put what follows # in this page's address behind the viewer's address.")
+      ` shows ${data.published.includes(row.run) ? "the answers that were published" : "it"}: put what follows # in this page's address behind the viewer's address.`)
     : h("p", { class: "err" }, error));
 
 const Side = ({ row, others, aim, side, go, state, version }) => {
@@ -189,6 +189,7 @@ const Side = ({ row, others, aim, side, go, state, version }) => {
     h(Others, { row, others }),
     now === null ? h("p", { class: "note" }, "reading …") : !item ? h(Absent, { row, error: now.error }) : [
       h(Why, { row, item, texts, go: side === "a" ? go : () => {} }),
+    ].concat(item.note ? h("p", { class: "note" }, item.note) : [
       h("div", { class: "head" }, item.context.chars === null ? "context: size and text unknown"
         : `context, ${item.context.chars} characters: what calls were shown; black is evidence`),
       h(ContextMap, { item, go }),
@@ -198,5 +199,5 @@ const Side = ({ row, others, aim, side, go, state, version }) => {
       h(Timeline, { item, go }),
       h("div", { class: "calls", key: `calls ${row.key}` }, tree.roots.map((call) =>
         h(CallView, { key: call.id, item, call, texts, tree, aim: { ...aim, path } }))),
-    ]));
+    ])));
 };
