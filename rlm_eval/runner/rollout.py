@@ -7,7 +7,7 @@ cell.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rlm_eval.core.clock import time_asleep
@@ -29,7 +29,6 @@ from rlm_eval.session.arguments import WrongCall, wanted_of
 from rlm_eval.session.calls import unrepaired
 from rlm_eval.session.prompt_check import cut_note
 from rlm_eval.session.session import Session
-from rlm_eval.storage.cell_store import RolloutResult
 from rlm_eval.tasks import JudgedTask, Task
 from rlm_eval.tasks.checked import checked_scores, gold_of, scored
 
@@ -134,29 +133,18 @@ def _with_call(answer: Answer, calls: Sequence[Call]) -> Answer:
     return answer if made is None else replace(answer, call=made.id)
 
 
-def with_one_headline(
-    stored: Iterable[RolloutResult],
-) -> Callable[..., Awaitable[tuple[Trajectory, tuple[Score, ...]]]]:
-    """Return `run_rollout` for the samples of one cell, whose first scorer must be the same.
+def check_headline(task: Task, scores: Sequence[Score], known: set[str]) -> None:
+    """Raise `ConfigError` if the first score is not of the scorer in `known`; fill it if empty.
 
     The first score is the headline; under several scorers a cell's mean would mean nothing.
-    `stored` are the cell's earlier results: a resume does not accept what the first try refused.
-    The function raises `ConfigError`.
     """
-    known = dict.fromkeys(result.scores[0].scorer for result in stored if result.scores)
-
-    async def run(
-        task: Task, method: Method, sample: Sample, session: Session
-    ) -> tuple[Trajectory, tuple[Score, ...]]:
-        trajectory, scores = await run_rollout(task, method, sample, session)
-        if scores and not known:
-            known[scores[0].scorer] = None
-        if scores and scores[0].scorer not in known:
-            wanted = f"{next(iter(known))!r}, as for other samples: a cell has one headline scorer"
-            raise ConfigError(returned(task, "score", scores[0].scorer, wanted))
-        return trajectory, scores
-
-    return run
+    if not scores:
+        return
+    if not known:
+        known.add(scores[0].scorer)
+    if scores[0].scorer not in known:
+        wanted = f"{next(iter(known))!r}, as for other samples: a cell has one headline scorer"
+        raise ConfigError(returned(task, "score", scores[0].scorer, wanted))
 
 
 def _floor(task: Task, method: Floor, sample: Sample) -> Answer:
