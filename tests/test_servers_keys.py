@@ -274,15 +274,22 @@ def test_jobs_hold_names_of_keys_and_run_with_the_values_of_their_machine(
 
 
 @pytest.mark.usefixtures("planted")
-def test_a_script_of_the_cluster_gets_no_key(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('cluster.setup=["export AK=${oc.env:AK}"]', r"export AK=\[AK\]"),
+        ('cluster.slurm={export: "ALL,AK=${oc.env:AK}"}', r"--export=ALL,AK=\[AK\]"),
+        ('cluster.slurm={teardown: ["X=${oc.env:AK} tell"]}', r"X=\[AK\] tell"),
+    ],
+)
+def test_a_script_of_the_cluster_gets_no_key(tmp_path, monkeypatch, line, told):
     squeue = tmp_path / "bin" / "squeue"  # a machine without Slurm is refused before the scripts
     squeue.parent.mkdir()
     squeue.write_text("#!/bin/sh\n")
     squeue.chmod(0o755)
     monkeypatch.setenv("PATH", str(squeue.parent), prepend=os.pathsep)
-    line = 'cluster.setup=["export AK=${oc.env:AK}"]'
     given = overrides(tmp_path, "http://127.0.0.1:9/v1", "n=1", "cluster=slurm", line)
-    with pytest.raises(ConfigError, match=r"export AK=\[AK\]: a secret would be written"):
+    with pytest.raises(ConfigError, match=f"{told}: a secret would be written"):
         submit(given)
     assert not leaks_under(tmp_path)
 

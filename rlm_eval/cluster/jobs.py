@@ -8,12 +8,15 @@ journals. Submission is in `submission`, the queue's states are in `job_states`.
 
 from __future__ import annotations
 
+import math
+import re
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rlm_eval.cluster import slurm_options
 from rlm_eval.cluster.job_states import WAY_OUT
 from rlm_eval.core.errors import RlmEvalError
 from rlm_eval.models.servers.placement import spawned_of
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 EXECUTORS = ("slurm", "local")
 WARNING = signal.SIGUSR2
 """Signal that the cluster sends before it ends a job; submitit's default."""
+LEAST_S = 120
+"""Minimum seconds of a job before its warning: Slurm may send it 60 s early."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +90,8 @@ class Cluster:
     idle_min: float = 30.0
     """Minutes without a running cell after which the job of `submit --serve` ends."""
     slurm: dict[str, Any] = field(default_factory=dict)
-    """Further parameters of submitit's Slurm executor: constraint, exclude, nodelist, srun_args,
-    additional_parameters, ..."""
+    """Further options of `sbatch` (constraint, exclude, reservation, ...), and `srun_args` and
+    `teardown`, lists of texts. Options that have a field here are refused."""
 
     def __post_init__(self) -> None:
         if self.executor not in EXECUTORS:
@@ -94,13 +99,29 @@ class Cluster:
         for name in ("shards", "time_min", "cpus", "at_once", "array_limit"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: 1 or more")
-        if self.warning_s < 1 or min(self.pack, self.requeues, self.cpus_per_gpu) < 0:
-            raise ValueError("warning_s: 1 or more; pack, requeues, cpus_per_gpu: 0 or more")
+        if self.warning_s < 1:
+            raise ValueError(f"warning_s={self.warning_s}: 1 or more")
+        counts = ("pack", "requeues", "cpus_per_gpu", "mem_gb", "mem_per_gpu_gb", "idle_min")
+        given = {name: getattr(self, name) for name in counts} | {"gpus": self.gpus or 0}
+        given |= {f"gpus_of.{name}": count for name, count in self.gpus_of.items()}
+        if wrong := [f"{name}={value}" for name, value in given.items() if value < 0]:
+            raise ValueError(f"{', '.join(wrong)}: 0 or more")
+        if self.gpu_type and re.search(r"[\s:,=]", self.gpu_type):
+            raise ValueError(f"gpu_type={self.gpu_type}: only the type's name; its number is gpus")
+        if 60 * self.time_min < (least := self.warning_s + LEAST_S):
+            raise ValueError(
+                f"time_min={self.time_min}: a job is warned warning_s={self.warning_s} s before "
+                f"its time limit and needs {LEAST_S} s before that; raise time_min to "
+                f"{math.ceil(least / 60)}, or lower warning_s"
+            )
+        for key in slurm_options.OF_SCRIPT:
+            slurm_options.lines_of(self.slurm, key)
+        slurm_options.sbatch_options(self.slurm)
 
     @property
     def asks_gpus_itself(self) -> bool:
         """Whether `slurm` requests GPUs with Slurm's own parameters."""
-        return any(key == "gres" or "gpu" in key for key in self.slurm)
+        return slurm_options.requests_gpus(slurm_options.sbatch_options(self.slurm))
 
     @property
     def grace(self) -> float:

@@ -14,8 +14,9 @@ from rlm_eval.cluster.jobs import Cluster, packed, write_jobs
 from rlm_eval.cluster.submission import (
     check_engines,
     check_gpus,
+    check_start,
     planned_commands,
-    setup_lines,
+    planned_script,
     submit,
 )
 from rlm_eval.config.builder import build
@@ -56,8 +57,12 @@ def send(
         cluster = serve_job.for_cells(cluster)
     cells = [build_cell(config) for config in configs]
     if serve:
-        serve_job.gpus_of(serving.models_of(cells), holder)
+        held = serving.models_of(cells)
+        serve_job.gpus_of(held, holder)
+        own = "time_min" in cluster.serve
+        check_start(held, holder, "cluster.serve.time_min" if own else "cluster.time_min")
     check_gpus([[cell] for cell in cells], cluster)
+    check_start((model for cell in cells for model in cell.models.values()), cluster)
     output_folder(run)
     check_cells(run / cell.folder for cell in cells)
     plan(run, cells)
@@ -93,10 +98,13 @@ def send(
     if plan_only:
         for command in planned_commands(run, first, holder, str(run)):
             print(f"first, the servers: {command}")
+        if first and planned_script(holder) != planned_script(cluster):
+            for line in planned_script(holder):
+                print(f"for the servers, {line}")
         print(f"jobs {numbers[0]} to {numbers[-1]} written to {run / 'jobs'}")
         print(f"one of them: rlm-eval job {run} NUMBER")
-        for line in setup_lines(cluster):
-            print(f"before (put it into scripts/rlm_eval.sbatch): {line}")
+        for line in planned_script(cluster):
+            print(line)
         for command in planned_commands(run, numbers, cluster, str(run)):
             print(f"all: {command}")
         return 0

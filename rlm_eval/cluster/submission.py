@@ -6,6 +6,7 @@ before the next is sent, and the same `submit` command continues with the rest.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
@@ -16,7 +17,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rlm_eval.cluster.jobs import Cluster, read_job
+from rlm_eval.cluster import slurm_options
+from rlm_eval.cluster.jobs import WARNING, Cluster, read_job
 from rlm_eval.cluster.run_job import Job
 from rlm_eval.core.errors import ConfigError, MissingDependency, RlmEvalError
 from rlm_eval.core.secrets import redact
@@ -55,6 +57,22 @@ def check_gpus(jobs: Sequence[Sequence[Cell]], cluster: Cluster) -> None:
                 needs_of(group, given, cluster.gpu_gib)
             except ConfigError as error:
                 raise ConfigError(f"{cell.plan_id}: {error}") from error
+
+
+def check_start(models: Iterable[Any], cluster: Cluster, key: str = "cluster.time_min") -> None:
+    """Raise `ConfigError` if a job may be warned before the start of its server has timed out: it
+    would be requeued and start the server again, instead of failing. `key` sets its time limit."""
+    for model in models:
+        if getattr(model, "server", None) != "spawn":
+            continue
+        least = model.engine.startup_s + cluster.warning_s
+        if 60 * cluster.time_min <= least:
+            raise ConfigError(
+                f"{model.name}: its server may take {model.engine.startup_s:.0f} s to start "
+                f"(engine.startup_s), but {key}={cluster.time_min} warns the job after "
+                f"{60 * cluster.time_min - cluster.warning_s} s; raise {key} to "
+                f"{math.floor(least / 60) + 1} or more, or lower engine.startup_s"
+            )
 
 
 def check_engines(models: Iterable[Any], cluster: Cluster) -> list[str]:
@@ -107,32 +125,57 @@ def arrays_of(run: Path, numbers: Sequence[int], most: int) -> list[tuple[int, i
     ]
 
 
-def parameters(cluster: Cluster, gpus: int, servers: int, name: str) -> dict[str, Any]:
+def options(cluster: Cluster, gpus: int, servers: int, after: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the options of `sbatch` for jobs with this many GPUs and servers: name -> value.
+
+    Both the printed plan and submitit's script have these. `after` are ids of jobs that must have
+    started before these start.
+    """
+    own = slurm_options.sbatch_options(cluster.slurm)
+    found: dict[str, Any] = {
+        "time": cluster.time_min,
+        "cpus_per_task": cluster.cpus_for(gpus, servers),
+        "mem": f"{int(cluster.mem_gb_for(gpus) * 1024)}M",
+        "signal": f"{WARNING.name.removeprefix('SIG')}@{cluster.warning_s}",
+        "requeue": True,
+        "partition": cluster.partition,
+        "account": cluster.account,
+        "qos": cluster.qos,
+        **own,
+    }
+    if not slurm_options.is_off(own.get("mem_per_cpu")):  # sbatch takes one of the two
+        del found["mem"]
+    if gpus and not cluster.asks_gpus_itself:
+        if cluster.gpu_type:
+            asked = (own.get("gres"), f"gpu:{cluster.gpu_type}:{gpus}")
+            found["gres"] = ",".join(str(of) for of in asked if not slurm_options.is_off(of))
+        else:
+            found["gpus_per_node"] = gpus
+    if after:
+        asked = (own.get("dependency"), "after:" + ":".join(after))
+        found["dependency"] = ",".join(str(of) for of in asked if not slurm_options.is_off(of))
+    return {name: value for name, value in found.items() if not slurm_options.is_off(value)}
+
+
+def parameters(
+    cluster: Cluster, gpus: int, servers: int, name: str, after: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return submitit's parameters; the local executor ignores those of Slurm."""
-    cpus = cluster.cpus_for(gpus, servers)
+    asked = options(cluster, gpus, servers, after)
     chosen: dict[str, Any] = {
         "name": re.sub(r"\W+", "-", name),
         "timeout_min": cluster.time_min,
-        "cpus_per_task": cpus,
-        "mem_gb": cluster.mem_gb_for(gpus),
-        "slurm_partition": cluster.partition,
-        "slurm_account": cluster.account,
-        "slurm_qos": cluster.qos,
         "slurm_signal_delay_s": cluster.warning_s,
         "slurm_array_parallelism": cluster.at_once,
         "slurm_setup": setup_lines(cluster) or None,
-        "slurm_python": cluster.python,
+        "slurm_teardown": slurm_options.lines_of(cluster.slurm, "teardown") or None,
         # Since Slurm 22.05 a step does not inherit the number of its job.
-        "slurm_srun_args": [f"--cpus-per-task={cpus}", *cluster.slurm.get("srun_args", [])],
-        **{f"slurm_{k}": v for k, v in cluster.slurm.items() if k != "srun_args"},
+        "slurm_srun_args": [f"--cpus-per-task={asked['cpus_per_task']}", *_srun_args(cluster)],
+        **{f"slurm_{key}": cluster.slurm.get(key) for key in slurm_options.OF_SUBMITIT},
+        "slurm_additional_parameters": asked,
     }
-    if gpus and not cluster.asks_gpus_itself:
-        if cluster.gpu_type:
-            chosen["slurm_gres"] = f"gpu:{cluster.gpu_type}:{gpus}"
-        else:
-            chosen["gpus_per_node"] = gpus
-    extra = {"requeue": True, **(chosen.pop("slurm_additional_parameters", None) or {})}
-    chosen["slurm_additional_parameters"] = extra
+    if gpus and not cluster.asks_gpus_itself and not cluster.gpu_type:
+        chosen["gpus_per_node"] = gpus
     return {key: value for key, value in chosen.items() if value is not None}
 
 
@@ -143,25 +186,22 @@ def setup_lines(cluster: Cluster) -> list[str]:
     return [*cluster.setup, f'export TMPDIR="{cluster.scratch}"', 'mkdir -p "$TMPDIR"']
 
 
-def sbatch_options(cluster: Cluster, gpus: int, servers: int) -> list[str]:
-    """Return the same parameters as options of `sbatch`, for `--plan`."""
-    options = [
-        f"--time={cluster.time_min}",
-        f"--cpus-per-task={cluster.cpus_for(gpus, servers)}",
-        f"--mem={int(cluster.mem_gb_for(gpus) * 1024)}M",
-        f"--signal=USR2@{cluster.warning_s}",
+def _srun_args(cluster: Cluster) -> list[str]:
+    return slurm_options.lines_of(cluster.slurm, "srun_args")
+
+
+def planned_script(cluster: Cluster) -> list[str]:
+    """Return what a user must write into `scripts/rlm_eval.sbatch`, one line each."""
+    before = setup_lines(cluster)
+    if cluster.python:
+        before.append(f"export RLM_EVAL={shlex.quote(f'{cluster.python} -m rlm_eval')}")
+    told = [f"before (put it into scripts/rlm_eval.sbatch): {line}" for line in before]
+    if srun := _srun_args(cluster):
+        told.append(f"options of srun (put them into scripts/rlm_eval.sbatch): {shlex.join(srun)}")
+    after = slurm_options.lines_of(cluster.slurm, "teardown")
+    return told + [
+        f"after (put it into scripts/rlm_eval.sbatch, without `exec`): {line}" for line in after
     ]
-    named = {name: getattr(cluster, name) for name in ("partition", "account", "qos")}
-    options += [f"--{name}={value}" for name, value in named.items() if value]
-    if gpus and not cluster.asks_gpus_itself:
-        kind = cluster.gpu_type
-        options.append(f"--gres=gpu:{kind}:{gpus}" if kind else f"--gpus-per-node={gpus}")
-    plain = {k: v for k, v in cluster.slurm.items() if k not in ("srun_args", "setup")}
-    plain |= plain.pop("additional_parameters", {})
-    for key, value in plain.items():
-        flag = key.replace("_", "-")
-        options.append(f"--{flag}" if value is True else f"--{flag}={value}")
-    return [shlex.quote(option) for option in options]
 
 
 def planned_commands(run: Path, numbers: Sequence[int], cluster: Cluster, name: str) -> list[str]:
@@ -174,9 +214,9 @@ def planned_commands(run: Path, numbers: Sequence[int], cluster: Cluster, name: 
     for gpus, servers, array in arrays_of(run, numbers, _most(cluster)):
         for first, last in _runs(array):
             array_option = f"--array=0-{last - first}%{min(last - first + 1, cluster.at_once)}"
-            options = " ".join(sbatch_options(cluster, gpus, servers))
+            asked = shlex.join(slurm_options.flags(options(cluster, gpus, servers)))
             script = f"scripts/rlm_eval.sbatch {shlex.quote(name)}"
-            commands.append(f"sbatch {array_option} {options} {script} {first}")
+            commands.append(f"sbatch {array_option} {asked} {script} {first}")
     return commands
 
 
@@ -207,7 +247,13 @@ def submit(
     if a script of the cluster would contain a secret, `RlmEvalError` if the site refuses an array:
     the message gives the number of jobs already submitted.
     """
-    for line in cluster.setup:
+    own = slurm_options.flags(slurm_options.sbatch_options(cluster.slurm))
+    script = [
+        line
+        for key in slurm_options.OF_SCRIPT
+        for line in slurm_options.lines_of(cluster.slurm, key)
+    ]
+    for line in (*cluster.setup, *own, *script):
         if "=" in line and (shown := redact(line)) != line:
             raise ConfigError(
                 f"cluster: {shown}: a secret would be written into the job's script; export the "
@@ -228,9 +274,10 @@ def submit(
         for gpus, servers, array in arrays_of(run, numbers, _most(cluster)):
             try:
                 log = run.resolve() / "jobs" / "log"
-                executor = submitit.AutoExecutor(log, cluster=cluster.executor)
-                own = parameters(cluster, gpus, servers, run.name) | _later(cluster, after)
-                executor.update_parameters(**own)
+                executor = submitit.AutoExecutor(
+                    log, cluster=cluster.executor, slurm_python=cluster.python
+                )
+                executor.update_parameters(**parameters(cluster, gpus, servers, run.name, after))
                 jobs = executor.submit_array([Job(str(run.resolve()), n) for n in array])
             except (RuntimeError, NameError, subprocess.SubprocessError) as error:
                 raise RlmEvalError(_refusal(error, cluster, len(ids), len(numbers))) from error
@@ -244,15 +291,6 @@ def submit(
         for name in os.environ.keys() - before.keys():
             del os.environ[name]
     return ids
-
-
-def _later(cluster: Cluster, after: Sequence[str]) -> dict[str, str]:
-    """Return submitit's parameter for jobs that start after others, plus a site's dependency."""
-    if not after:
-        return {}
-    own = cluster.slurm.get("dependency")
-    begun = "after:" + ":".join(after)
-    return {"slurm_dependency": f"{own},{begun}" if own else begun}
 
 
 def _refusal(error: Exception, cluster: Cluster, sent: int, of: int) -> str:

@@ -95,7 +95,7 @@ def test_the_job_asks_for_gpus_cores_and_memory_of_both_models(slurm, tmp_path, 
         assert f"#SBATCH --{name}={value}" in sent
         assert f"--{name}={value}" in line
     assert "--mem=65536M" in line
-    assert "#SBATCH --mem=64GB" in sent
+    assert "#SBATCH --mem=65536M" in sent
     assert "--cpus-per-task=8 --mpi=none" in sent.partition("srun ")[2]
     assert 'export TMPDIR="/local/$SLURM_JOB_ID"' in sent
     assert "sbatch --array=0-0%1" in line
@@ -139,6 +139,9 @@ def test_one_job_holds_the_servers_and_the_others_begin_after_it(slurm, tmp_path
         (["cluster.serve={partitions: gpu}"], "cluster.serve: .*partitions"),
         (["cluster.serve={gpus: 0}"], "too few GPUs: qwen3-8b 1"),
         (["model@root=scripted"], "no model here has a server of its own"),
+        (["cluster.serve={time_min: 3}"], "cluster.serve: time_min=3: .*raise time_min to 4"),
+        (["cluster.serve={time_min: 30}"], "qwen3-8b: .*raise cluster.serve.time_min to 33"),
+        (["cluster.serve={slurm: {qos: x}}"], "cluster.serve: slurm.qos: set cluster.qos"),
     ],
 )
 def test_a_job_of_servers_that_cannot_be_is_an_error_before_anything_is_sent(tmp_path, more, why):
@@ -166,6 +169,7 @@ def test_array_indices_stay_below_the_sites_limit(slurm, tmp_path, capsys):
         (["cluster.gpus=2", "root.engine.tensor_parallel=4"], "ask for 5"),
         (["cluster.gpus_of={rlm-qwen3-8b: 1, qwen3-8b: 0}"], None),
         (["cluster.slurm={gres: gpu:1}", "cluster.gpus=0"], None),
+        (["cluster.slurm={exclude: gpu7, gres: 'lscratch:10'}", "cluster.gpus=0"], "too few GPUs"),
         ([], None),
     ],
 )
@@ -187,6 +191,17 @@ def test_an_engine_that_is_missing_is_told_before_the_queue(slurm, tmp_path):
     with pytest.raises(MissingDependency, match="has no vllm; install it there"):
         submit(given)
     assert not (slurm / "sent").exists()
+
+
+def test_a_job_is_not_warned_while_its_server_may_still_start(tmp_path):
+    given = ["task=s_niah", "method=long_context", "tokenizer=approx4", "length=1k", "name=x",
+             "model@root=qwen3-8b", f"results={tmp_path}", "cluster=slurm", "--plan"]  # fmt: skip
+    with pytest.raises(ConfigError, match="engine.startup_s.*raise cluster.time_min to 33 or more"):
+        submit([*given, "cluster.time_min=32"])
+    assert not (tmp_path / "x" / "jobs").exists()
+    assert submit([*given, "cluster.time_min=33"]) == 0
+    assert submit([*given, "cluster.time_min=10", "root.engine.startup_s=300", "name=y"]) == 0
+    assert submit([*given, "cluster.time_min=10", "root.server=shared", "name=z"]) == 0
 
 
 def test_cores_and_memory_follow_the_gpus():

@@ -31,10 +31,12 @@ URL = "http://127.0.0.1:9/v1"
 
 @pytest.mark.parametrize("path", sorted((CONFIG_DIR / "cluster").glob("*.yaml")))
 def test_every_site_builds(path):
-    (config,) = expand([f"cluster={path.stem}", "cluster.gpus_of={a: 2}", "cluster.slurm.qos=x"])
+    (config,) = expand(
+        [f"cluster={path.stem}", "cluster.gpus_of={a: 2}", "cluster.slurm.nodelist=x"]
+    )
     cluster = build(config.cluster, "cluster")
     assert isinstance(cluster, Cluster)
-    assert (cluster.gpus_of, cluster.slurm) == ({"a": 2}, {"qos": "x"})
+    assert (cluster.gpus_of, cluster.slurm) == ({"a": 2}, {"nodelist": "x"})
 
 
 def test_a_wrong_value_of_a_site_names_its_key():
