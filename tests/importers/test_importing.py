@@ -417,7 +417,7 @@ def test_duplicates_are_dropped_where_equal_and_an_error_where_not(tmp_path, cap
         ("task: =a\nmethod: =b", "neither `score` nor `scorer`"),
         ("task: =a\nscore: x", "`method` is missing"),
         ("- 1", "a field map is"),
-        ("task: =a\nmethod: =b\nscore: {from: x, match: '('}", "no regular expression"),
+        ("task: =a\nmethod: =b\nscore: {from: x, match: '('}", "not a regular expression"),
         ("task: =a\nmethod: =b\nscore: {from: x, as: date}", "as: one of"),
         ("task: =a\nmethod: =b\nscore: {form: x}", "unknown form"),
         ("task: =a\nmethod: =b\nscore: x\nerrors: {a: lost}", "is not an outcome"),
