@@ -99,6 +99,22 @@ async def test_the_code_sees_what_is_wrong(call, said, tmp_path):
         assert (answer.text, bench.sub.asked) == (said, [])
 
 
+@pytest.mark.parametrize(
+    "batch",
+    ["{1: 'a', 2: 'b'}.values()", "{'a': 1, 'b': 2}.keys()", "(p for p in 'ab')", "map(str, 'ab')",
+     "{'b', 'a'}", "frozenset('ba')", "('a', 'b')", "iter(['a', 'b'])"],
+)  # fmt: skip
+async def test_any_iterable_is_a_batch(batch, tmp_path):
+    code = (
+        f"x = llm_query_batched({batch})\n"
+        f"y = rlm_query_batched({batch}, query={batch})\n"
+        "answer['content'] = x + y\nanswer['ready'] = True"
+    )
+    async with rlm_bench(tmp_path, turns(block(code))) as bench:
+        answer = await RLM().solve(bench.session.sample, bench.session)
+        assert answer.value == ["A", "B", "A\n\nA", "B\n\nB"]
+
+
 async def test_children_are_told_apart_by_keys_of_several_types(tmp_path):
     end = block("answer['content'] = str(context)\nanswer['ready'] = True")
     one, other = {1: "a", "b": "c"}, {1: "a", "b": "d"}
