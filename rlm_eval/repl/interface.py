@@ -146,9 +146,10 @@ class ReplPool(Protocol):
         time on the same large context share its memory. `echo` prints the value of a block's last
         expression, as an interactive interpreter does. `hints` appends to the error of a missing
         package the setting that provides it (`repl.packages`). `scaffold` gives the namespace the
-        rules of a published release (`repl.scaffold`): `{"release": "0.1.3", "texts": {...}}`;
-        `answer_dict`, `echo`, `hints` and `keep_names` have no effect then. `keep_names` restores
-        `context`, `answer` and the functions after a block that replaced them, and reports it
+        rules of a published release (`repl.scaffold`): `{"release": "0.1.3", "texts": {...}}`, with
+        `"children": "loops"` or `"calls"` where `rlm_query` starts such children; `answer_dict`,
+        `echo`, `hints` and `keep_names` have no effect then. `keep_names` restores `context`,
+        `answer` and the functions after a block that replaced them, and reports it
         (`BlockResult.replaced`).
 
         Entering it raises `core.errors.ReplUnavailable` where the machine cannot provide one.

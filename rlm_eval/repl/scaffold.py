@@ -37,6 +37,7 @@ SIMPLE = (str, int, float, list, dict, tuple)
 """Types whose variables are listed after a block; `bool` is an `int`."""
 _NAME_CHARS = 120
 _MOST_NAMES = 2000
+_PREVIEW = 80  # characters of a child's prompt for a display: code may pass a value without any
 _FILE_CHARS = 8_000_000  # for a context that is a file, too: many workers share one scratch folder
 
 Call = Callable[[str, list[Any], dict[str, Any]], Any]
@@ -91,14 +92,15 @@ class Scaffold:
     def __init__(
         self, rules: dict[str, Any], functions: list[str], context: list[Any], call: Call
     ) -> None:
-        """`rules`: `release`, one of `RELEASES`, and `texts`: the strings of its helpers."""
+        """`rules`: `release`, one of `RELEASES`; `texts`: the strings of its helpers; `children`:
+        what `rlm_query` starts where it is not `llm_query`, child `loops` or plain `calls`."""
         self._lock = _thread.allocate_lock()  # first: a deep copy of `answer` fails on it, as there
         self.release: str = rules["release"]
         self._texts: dict[str, str] = rules["texts"]
         self.final: str | None = None
         """The answer that the running block reported."""
         given: dict[str, Any] = {name: getattr(builtins, name) for name in NAMES.split()}
-        self._helpers = {**_callers(functions, call), "SHOW_VARS": self._show_vars}
+        self._helpers = {**_callers(functions, call, rules), "SHOW_VARS": self._show_vars}
         if self.release != "0.1.3":
             self._helpers["FINAL_VAR"] = self._final_var
         self.globals = {
@@ -234,8 +236,9 @@ for _name in ("_show_vars", "_final_var"):  # the name that a wrong call's error
     getattr(Scaffold, _name).__qualname__ = f"LocalREPL.{_name}"
 
 
-def _callers(functions: list[str], call: Call) -> dict[str, Any]:
+def _callers(functions: list[str], call: Call, rules: dict[str, Any]) -> dict[str, Any]:
     """Return the helpers that call the host, with the parameters that they have in the package."""
+    children = rules.get("children")
 
     def sent(name: str, prompt: Any, model: Any) -> Any:
         """Ask; what cannot be sent comes back as text."""
@@ -251,21 +254,58 @@ def _callers(functions: list[str], call: Call) -> dict[str, Any]:
             return sent("llm_query", prompt, model)
 
         def _rlm_query(self, prompt: Any, model: Any = None) -> Any:
-            return sent("rlm_query", prompt, model)
+            prompt, refused = _for_child(prompt, children)
+            return refused or sent("rlm_query", prompt, model)
 
         def _llm_query_batched(self, prompts: Any, model: Any = None) -> Any:
             found = sent("llm_query_batched", prompts, model)
             return found if isinstance(found, list) else [found] * len(prompts)
 
         def _rlm_query_batched(self, prompts: Any, model: Any = None) -> Any:
-            found = sent("rlm_query_batched", prompts, model)
-            return found if isinstance(found, list) else [found] * len(prompts)
+            if children is None:
+                found = sent("rlm_query_batched", prompts, model)
+                return found if isinstance(found, list) else [found] * len(prompts)
+            if rules["release"] == "0.1.3":
+                len(prompts)  # this release raises for a generator; 0.1.1 reads it
+            each = [_for_child(prompt, children) for prompt in prompts]
+            asked = [prompt for prompt, refused in each if not refused]
+            found = sent("rlm_query_batched", asked, model) if asked else []
+            rest = iter(found if isinstance(found, list) else [found] * len(asked))
+            return [refused or next(rest) for _, refused in each]
 
     for name, method in vars(LocalREPL).items():  # the name that a wrong call's error shows
         if name.startswith(("_llm", "_rlm")):
             method.__qualname__ = f"LocalREPL.{name}"
     one = LocalREPL()
     return {name: getattr(one, f"_{name}") for name in functions}
+
+
+def _for_child(prompt: Any, children: str | None) -> tuple[Any, str]:
+    """Return (the prompt as a child gets it, the package's text where it refuses the prompt).
+
+    The package starts a child in this process: a host that receives the prompt as plain data cannot
+    tell what it refuses. With child loops the host checks the parts of a prompt (`official_calls`).
+    """
+    if children is None:
+        return prompt, ""
+    loops, is_text = children == "loops", isinstance(prompt, str)
+    at = "RLM query failed" if loops else "LM query failed at max depth"
+    is_right = is_text or (isinstance(prompt, list | dict) if loops else _is_chat(prompt))
+    value = prompt
+    try:
+        if loops:
+            if len(prompt) > _PREVIEW:
+                prompt[:_PREVIEW]
+            at = "Child RLM completion failed"
+        if not is_text and (loops or is_right):
+            value = json.loads(json.dumps(prompt))
+    except Exception as error:  # noqa: BLE001 - as there: any error becomes text
+        return None, f"Error: {at} - {error}"
+    return value, "" if is_right else f"Error: {at} - Invalid prompt type: {type(prompt)}"
+
+
+def _is_chat(prompt: Any) -> bool:
+    return isinstance(prompt, list) and all(isinstance(part, dict) for part in prompt)
 
 
 def _is_text(prompt: Any) -> bool:

@@ -73,6 +73,14 @@ def _echoing(code: str, name: str) -> ast.Module:
     return tree
 
 
+def _listed(value: Any) -> Any:
+    """A batch in another iterable as a list; a set in a fixed order. Other values as they are."""
+    if isinstance(value, set | frozenset):
+        return sorted(value, key=str)
+    is_given = isinstance(value, str | bytes | bytearray | list | tuple | dict)
+    return value if is_given or not hasattr(value, "__iter__") else list(value)
+
+
 def _parts_of(context: Any) -> tuple[Any, ...]:
     return tuple(context) if type(context) is list else ()
 
@@ -172,6 +180,9 @@ class Worker:
 
     def _host_function(self, name: str) -> Any:
         def function(*args: Any, **kwargs: Any) -> Any:
+            if name.endswith("_batched"):  # `d.values()`, a generator, `map(...)`: not plain data
+                args = tuple(map(_listed, args))
+                kwargs = {key: _listed(value) for key, value in kwargs.items()}
             return self._call_host(name, args, kwargs)
 
         function.__name__ = function.__qualname__ = name

@@ -451,3 +451,58 @@ TRANSCRIPTS: dict[str, tuple[tuple[str, ...], list[Reply]]] = {
         code("print(10 ** 5000)"), code("!ls"), code(">>> print(1)"), End("1"),
     ]),
 }  # fmt: skip
+
+KID = [code("print(type(context).__name__)"), End("'kid:' + str(context)[:40]")]
+"""A child that says what it got."""
+
+
+def _asks(expression: str, child: list[Reply] = KID) -> tuple[list[Reply], list[Reply]]:
+    """The root's and the child's replies: the root submits what `rlm_query` gave it."""
+    return [code(f"z = {expression}\nprint(z)"), End("z")], child
+
+
+CHILD_TRANSCRIPTS: dict[str, tuple[list[Reply], list[Reply]]] = {
+    # -- odd prompts
+    "tuple": _asks("rlm_query(('a', 'b'))"),
+    "number": _asks("rlm_query(5)"),
+    "none": _asks("rlm_query(None)"),
+    "bytes": _asks("rlm_query(b'abc')"),
+    "set": _asks("rlm_query({'a'})"),
+    "keys": _asks("rlm_query({'a': 1}.keys())"),
+    "empty": _asks("rlm_query('')"),
+    "list": _asks("rlm_query(['a', 'bb'])"),
+    "list_empty": _asks("rlm_query([])"),
+    "list_of_numbers": _asks("rlm_query([1, 2])"),
+    "list_of_lists": _asks("rlm_query([['a'], ['b']])"),
+    "list_of_dicts": _asks("rlm_query([{'a': 1}, 'bcd'])"),
+    "messages": _asks("rlm_query([{'role': 'user', 'content': 'hi'}])"),
+    "message_then_text": _asks("rlm_query([{'content': 'hi'}, 'a'])"),
+    "dict": _asks("rlm_query({'a': 'bb', 'c': [1]})"),
+    "dict_with_number_keys": _asks("rlm_query({1: 'a'})"),
+    "dict_with_tuple_keys": _asks("rlm_query({(1, 2): 'a'})"),
+    "dict_of_100": _asks("rlm_query({str(n): n for n in range(100)})"),
+    "circular": _asks("(lambda x: x.append(x) or rlm_query(x))(['a'])"),
+    "wrong_name": _asks("rlm_query(context='x')"),
+    # -- odd batches
+    "batch_of_values": _asks("rlm_query_batched({'k': 'aa', 'm': 'bb'}.values())"),
+    "batch_of_keys": _asks("rlm_query_batched({'aa': 1, 'bb': 2}.keys())"),
+    "batch_of_a_set": _asks("rlm_query_batched({'aa'})"),
+    "batch_of_a_generator": _asks("rlm_query_batched(p for p in ['aa', 'bb'])"),
+    "batch_of_a_map": _asks("rlm_query_batched(map(str, [1, 2]))"),
+    "batch_of_a_text": _asks("rlm_query_batched('ab')"),
+    "batch_of_none": _asks("rlm_query_batched(None)"),
+    "batch_of_odd_prompts": _asks("rlm_query_batched([5, 'a', ('b',), None, ['c'], b'd'])"),
+    "batch_without_a_good_prompt": _asks("rlm_query_batched([5, None])"),
+    "batch_empty": _asks("rlm_query_batched([])"),
+    # -- children
+    "out_of_turns": _asks("rlm_query('p')", ["I do not know."]),
+    "raises": _asks("rlm_query('p')", [code("1 / 0"), code("print(llm_query('s'))"), End("'c'")]),
+    "answers_a_list": _asks("type(rlm_query('p')).__name__", [End("[1, 2]")]),
+    "calls_deeper": _asks("rlm_query('p')", [code("y = rlm_query('deeper')"), End("y")]),
+    "calls_deeper_oddly": _asks("rlm_query('p')", [
+        code("y = [rlm_query(x) for x in (('a',), None, 5, {'k': 1}, ['a'], b'x')]\nprint(y)"),
+        code("y += rlm_query_batched(['a', 5, ('b',)])"),
+        code("y += [rlm_query([{'role': 'user', 'content': 'hi'}])]\nprint(y)"), End("y"),
+    ]),
+}  # fmt: skip
+"""The same for a depth of 2, for the releases with children; a child's last reply repeats."""

@@ -6,10 +6,12 @@ from baseline_bench import sample_of as plain_sample
 from rlm_bench import block, rlm_bench, sample_of, shout, turns
 from test_rlm_official import WORDS
 
+from rlm_eval.config.identity import identity
 from rlm_eval.core.errors import BadRequest
 from rlm_eval.methods.codeact import CodeAct
 from rlm_eval.methods.rlm import RLM
 from rlm_eval.methods.rlm.official import Official011, OfficialLatest, PaperV1
+from rlm_eval.methods.rlm.own import Own
 from rlm_eval.methods.rlm.subcalls import SubCalls
 
 VALUES = """[
@@ -70,6 +72,50 @@ async def test_official_sub_calls(protocol, depth, tmp_path):
     assert (text, printed) == ("ok", f"{145 * len(names)} True\n")
 
 
+@pytest.mark.parametrize(
+    ("call", "said", "told"),
+    [
+        ("rlm_query([['a'], ['b', 'c']])", "kid", "list 3 [1, 2]"),
+        ("rlm_query([{'a': 1}, 'b'])", "kid", "list 11 [8, 3]"),
+        ("rlm_query([{'content': 'abc'}, {}])", "kid", "list 3 [3, 0]"),
+        ("rlm_query({1: 'abc', 'k': [1]})", "kid", "dict 6 [3, 3]"),
+        ("rlm_query([1, 2])",
+         "Error: Child RLM completion failed - object of type 'int' has no len()", None),
+        ("rlm_query('p', 'What is it?')",
+         "Error: Child RLM completion failed - model 'What is it?' is not available; "
+         "use sub-model, root-model", None),
+    ],
+)  # fmt: skip
+async def test_official_children_are_told_the_packages_lengths(call, said, told, tmp_path):
+    words = tmp_path / "words.txt"
+    words.write_text("{context_type} {context_total_length} {context_lengths}")
+    method = RLM(protocol=OfficialLatest(prompt_file=str(words)), depth=2, failed_sub_calls="text")
+    end = block("answer['content'] = {}\nanswer['ready'] = True", "repl")
+    root, child = turns(end.format(call)), turns(end.format("'kid'"))
+    async with rlm_bench(tmp_path, root, child) as bench:
+        answer = await method.solve(bench.session.sample, bench.session)
+    assert answer.text == said
+    assert [asked[0].content.split("\n")[0] for asked in bench.sub.asked] == (
+        [told] if told else []
+    )
+
+
+@pytest.mark.parametrize(
+    ("protocol", "depth", "version"),
+    [
+        (OfficialLatest, 2, 3),
+        (Official011, 3, 3),
+        (OfficialLatest, 1, 2),
+        (PaperV1, 2, 2),
+        (Own, 2, 2),
+    ],
+)
+def test_only_official_children_make_another_cell(protocol, depth, version):
+    """Version 3 concerns these children alone: published cells of other depths stay."""
+    given = {} if protocol is Own else {"prompt_file": WORDS}
+    assert identity(RLM(protocol=protocol(**given), depth=depth))["version"] == version
+
+
 async def test_codeact(tmp_path):
     sample = plain_sample("The violet door opens with 7391.", "Which?")
     code = calls_of(("SEARCH", "llm_query", "llm_query_batched"))
@@ -97,6 +143,22 @@ async def test_the_code_sees_what_is_wrong(call, said, tmp_path):
     async with rlm_bench(tmp_path, turns(end)) as bench:
         answer = await RLM(depth=2).solve(bench.session.sample, bench.session)
         assert (answer.text, bench.sub.asked) == (said, [])
+
+
+@pytest.mark.parametrize(
+    "batch",
+    ["{1: 'a', 2: 'b'}.values()", "{'a': 1, 'b': 2}.keys()", "(p for p in 'ab')", "map(str, 'ab')",
+     "{'b', 'a'}", "frozenset('ba')", "('a', 'b')", "iter(['a', 'b'])"],
+)  # fmt: skip
+async def test_any_iterable_is_a_batch(batch, tmp_path):
+    code = (
+        f"x = llm_query_batched({batch})\n"
+        f"y = rlm_query_batched({batch}, query={batch})\n"
+        "answer['content'] = x + y\nanswer['ready'] = True"
+    )
+    async with rlm_bench(tmp_path, turns(block(code))) as bench:
+        answer = await RLM().solve(bench.session.sample, bench.session)
+        assert answer.value == ["A", "B", "A\n\nA", "B\n\nB"]
 
 
 async def test_children_are_told_apart_by_keys_of_several_types(tmp_path):

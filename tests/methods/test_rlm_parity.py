@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from fake_server import FakeServer
 from rlm_bench import block, rlm_bench, sample_of
-from rlm_transcripts import OTHER_MESSAGES, TRANSCRIPTS
+from rlm_transcripts import CHILD_TRANSCRIPTS, OTHER_MESSAGES, TRANSCRIPTS
 from rlm_transcripts import replies as written
 
 from rlm_eval.core.errors import ReplCrash
@@ -143,15 +143,16 @@ async def test_a_model_that_misbehaves_ends_as_with_the_package(version, tmp_pat
         pytest.skip(f"no environment with rlms {version}: set RLM_EVAL_RLMS_ENVS (see the module)")
     names = [name for name, (releases, _) in TRANSCRIPTS.items() if version in releases]
     assert len(names) >= 40
-    parts = [names[n::PROCESSES] for n in range(PROCESSES)]
-    found = await asyncio.gather(*(_theirs(python, version, part) for part in parts))
+    scripts = {name: (written(TRANSCRIPTS[name][1], version),) for name in names}
+    parts = [{name: scripts[name] for name in names[n::PROCESSES]} for n in range(PROCESSES)]
+    found = await asyncio.gather(*(_theirs(python, part) for part in parts))
     theirs = {name: result for part in found for name, result in part.items()}
     different = {}
     async with open_pool(ReplConfig(isolation="best")) as pool:
         for number, name in enumerate(names):
             folder = tmp_path / str(number)
             folder.mkdir()
-            reply = by_turn(written(TRANSCRIPTS[name][1], version))
+            reply = by_turn(*scripts[name])
             answer, ours = await _ours(
                 PROTOCOLS[version], CONTEXT, reply, folder, MISBEHAVING_TURNS, 1, pool
             )
@@ -160,6 +161,30 @@ async def test_a_model_that_misbehaves_ends_as_with_the_package(version, tmp_pat
             same_messages = name in OTHER_MESSAGES or _sorted(ours) == _sorted(requests)
             if not (equal and same_messages):
                 different[name] = (answer.text, answer_theirs, len(ours), len(requests))
+    assert different == {}
+
+
+@pytest.mark.parametrize("version", ["0.1.1", "0.1.3"])
+async def test_children_of_a_model_that_misbehaves_end_as_with_the_package(version, tmp_path):
+    python = ENVS / version / "bin" / "python"
+    if not python.exists():
+        pytest.skip(f"no environment with rlms {version}: set RLM_EVAL_RLMS_ENVS (see the module)")
+    scripts = {
+        name: tuple(written(replies, version) for replies in both)
+        for name, both in CHILD_TRANSCRIPTS.items()
+    }
+    theirs = await _theirs(python, scripts, 2)
+    different = {}
+    async with open_pool(ReplConfig(isolation="best")) as pool:
+        for name, both in scripts.items():
+            (tmp_path / name).mkdir()
+            answer, ours = await _ours(
+                PROTOCOLS[version], CONTEXT, by_turn(*both), tmp_path / name, MISBEHAVING_TURNS,
+                2, pool,
+            )  # fmt: skip
+            text, requests = theirs[name]
+            if answer.text != text or sorted(map(str, ours)) != sorted(map(str, requests)):
+                different[name] = (answer.text, text, len(ours), len(requests))
     assert different == {}
 
 
@@ -190,14 +215,17 @@ async def test_the_engine_behind_our_endpoint_ends_as_ours_does(name, tmp_path):
     assert (answer.text, _sorted(ours)) == (text, _sorted(theirs))
 
 
-def by_turn(replies):
-    """The n-th reply to the n-th request of the root; sub-calls are echoed."""
+def by_turn(replies, child=()):
+    """The n-th reply to the n-th request of the root, a child's likewise; sub-calls are echoed."""
     asked = 0
 
     def reply(request):
         nonlocal asked
         messages = request["messages"]
         if len(messages) == 1 or not any(QUESTION in str(m["content"]) for m in messages):
+            if child and len(messages) > 1:
+                said = sum(m["role"] == "assistant" and m["content"] in child for m in messages)
+                return child[min(said, len(child) - 1)]
             return f"said {messages[-1]['content'][-8:]}"
         asked += 1
         return replies[min(asked, len(replies)) - 1]
@@ -211,23 +239,21 @@ def _sorted(requests):
     return roots, sorted(map(str, (r for r in requests if len(r) == 1)))
 
 
-async def _theirs(python, version, names):
+async def _theirs(python, scripts, depth=1):
     """Transcript -> (answer, requests) of the package."""
     async with AsyncExitStack() as stack:
         servers = [
-            await stack.enter_async_context(
-                FakeServer(reply=by_turn(written(TRANSCRIPTS[name][1], version)))
-            )
-            for name in names
+            await stack.enter_async_context(FakeServer(reply=by_turn(*replies)))
+            for replies in scripts.values()
         ]
         jobs = [
-            {"url": server.url, "context": CONTEXT, "question": QUESTION, "depth": 1,
+            {"url": server.url, "context": CONTEXT, "question": QUESTION, "depth": depth,
              "turns": MISBEHAVING_TURNS}
             for server in servers
         ]  # fmt: skip
         answers = await _official(python, jobs)
         pairs = zip(answers, map(seen, servers), strict=True)
-        return dict(zip(names, pairs, strict=True))
+        return dict(zip(scripts, pairs, strict=True))
 
 
 async def _ours(protocol, context, reply, folder, turns, depth, pool=None):

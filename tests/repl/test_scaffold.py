@@ -31,6 +31,52 @@ def run(space, *blocks):
     return space.take() or error
 
 
+CHILD = "Error: Child RLM completion failed - "
+PLAIN = "Error: LM query failed at max depth - "
+FOR_CHILDREN = {
+    "tuple": ("('a',)", f"{CHILD}Invalid prompt type: <class 'tuple'>",
+              f"{PLAIN}Invalid prompt type: <class 'tuple'>"),
+    "number": ("5", "Error: RLM query failed - object of type 'int' has no len()",
+               f"{PLAIN}Invalid prompt type: <class 'int'>"),
+    "bytes": ("b'x'", f"{CHILD}Object of type bytes is not JSON serializable",
+              f"{PLAIN}Invalid prompt type: <class 'bytes'>"),
+    "dict": ("{1: 'a'}", "rlm_query [{'1': 'a'}, None]",
+             f"{PLAIN}Invalid prompt type: <class 'dict'>"),
+    "chat": ("[{'role': 'user'}]", *["rlm_query [[{'role': 'user'}], None]"] * 2),
+    "text": ("'a'", *["rlm_query ['a', None]"] * 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("prompt", "loops", "calls"), FOR_CHILDREN.values(), ids=FOR_CHILDREN)
+def test_prompts_of_children_are_refused_as_in_the_package(prompt, loops, calls):
+    for children, expected in (("loops", loops), ("calls", calls)):
+        space = with_children("0.1.3", children)
+        assert run(space, f"answer = {{'content': rlm_query({prompt}), 'ready': 1}}") == expected
+
+
+BATCHES = {
+    "values": ("{1: 'a', 2: 'b'}.values()", ["a", "b"], ["a", "b"]),
+    "set": ("{'a'}", ["a"], ["a"]),
+    "generator": ("(p for p in 'ab')", "TypeError", ["a", "b"]),
+    "none": ("None", "TypeError", "TypeError"),
+    "odd": ("('a', 5, 'b')", *[["a", FOR_CHILDREN["number"][1], "b"]] * 2),
+    "all_odd": ("[5]", *[[FOR_CHILDREN["number"][1]]] * 2),
+}
+
+
+@pytest.mark.parametrize(("batch", "latest", "former"), BATCHES.values(), ids=BATCHES)
+def test_batches_of_children_are_read_as_in_the_package(batch, latest, former):
+    for release, expected in (("0.1.3", latest), ("0.1.1", former)):
+        space = with_children(release, "loops", lambda name, args, _: list(args[0]))
+        run(space, f"z = rlm_query_batched({batch})")
+        assert space.locals.get("z", "TypeError") == expected
+
+
+def with_children(release, children, call=lambda name, args, _: f"{name} {args}"):
+    rules = {"release": release, "texts": TEXTS, "children": children}
+    return Scaffold(rules, ["rlm_query", "rlm_query_batched"], [CONTEXT], call)
+
+
 ANSWERS = {
     "by_key": (["answer['content'] = [1]\nanswer['ready'] = True"], "[1]"),
     "rebound_before": (["answer = 'x'", "answer['content'] = 2\nanswer['ready'] = 1"], "2"),

@@ -21,6 +21,8 @@ MODES = {
     "untagged_block": "a fence without a tag was taken as code: it parses, and does something",
     "tilde_fence": "a fence of tildes was taken as code",
     "long_fence": "a fence of more than three marks was taken as code",
+    "joined_fences": "a closing fence and the next opening one on one line were read as two",
+    "short_fence": "a shorter fence than the opening one ended the block: its code parses",
     "indented_block": "the indentation of a block, as under a list, was removed",
     "fence_in_string": "a fence within a triple-quoted string did not end the block",
     "fence_on_code_line": "a closing fence on the last line of code ended the block",
@@ -96,6 +98,8 @@ class _End(NamedTuple):
     after: int
     """Index of the line at which the search for the next block goes on."""
     modes: tuple[str, ...]
+    opening: str | None = None
+    """The opening fence in line `after`, where the closing one precedes it there."""
 
 
 def _is_code(tag: str) -> bool:
@@ -247,7 +251,10 @@ def _with_head(head: str, code: str) -> str | None:
 def _body(
     lines: list[str], start: int, mark: str, indent: int, work: _Work
 ) -> tuple[str, int, list[str]]:
-    """(code, index of the line after the block, modes) of a block that opens before `start`."""
+    """(code, index of the line after the block, modes) of a block that opens before `start`.
+
+    Where the line of its closing fence also opens the next block, `lines` keeps the opening fence.
+    """
     first: _End | None = None
     end: _End | None = None
     guesses: list[_End] = []
@@ -258,7 +265,7 @@ def _body(
         work.left -= len(line) + 1
         candidate = _end_at(line, at, mark) if mark in line else None
         if candidate is None:
-            if mark in line and len(guesses) < _MOST_GUESSES:
+            if mark[:3] in line and len(guesses) < _MOST_GUESSES:
                 guesses += _guessed(line, at, mark)
         else:
             if candidate.last is not None:
@@ -281,6 +288,8 @@ def _body(
         modes = []
         end = first or _End(len(lines), None, len(lines), ("unclosed_block",))
     code, was_indented = _dedented(_lines_of(lines, start, end), indent)
+    if "unclosed_block" not in end.modes:
+        guesses = [guess for guess in guesses if "short_fence" not in guess.modes]
     if guesses and work.may_read(len(code)) and not _parses(code):
         # A fence with trailing words, outside any string, makes invalid code: it ended the block.
         for guess in guesses:
@@ -292,6 +301,8 @@ def _body(
                 break
     if was_indented:
         modes = [*modes, "indented_block"]
+    if end.opening is not None:
+        lines[end.after] = end.opening
     return code, end.after, [*modes, *end.modes]
 
 
@@ -302,6 +313,8 @@ def _end_at(line: str, at: int, mark: str) -> _End | None:
     closes = len(bare) - len(before) >= len(mark)
     if closes and not before.strip(" \t"):
         return _End(at, None, at + 1, ())
+    if (opening := _joined(line, mark)) is not None:
+        return _End(at, None, at, ("joined_fences",), opening)
     opens = _OPEN.fullmatch(line)
     if opens is not None and _is_code(opens["tag"]):
         return _End(at, None, at, ("unclosed_block",))  # the next block begins here
@@ -310,8 +323,20 @@ def _end_at(line: str, at: int, mark: str) -> _End | None:
     return None
 
 
+def _joined(line: str, mark: str) -> str | None:
+    """The opening fence of code that stands directly behind the closing one: "``````python"."""
+    behind = line.lstrip(" \t").removeprefix(mark).lstrip(" \t")
+    opens = _OPEN.fullmatch(behind) if behind and mark in line.removesuffix(behind) else None
+    if opens is None or not _is_code(opens["tag"]):
+        return None
+    return line[: len(line) - len(line.lstrip(" \t"))] + behind
+
+
 def _guessed(line: str, at: int, mark: str) -> list[_End]:
-    """The block if the marks in line `at`, which has other words, closed it; at most one."""
+    """The block if the marks in line `at` closed it: other words are there, or too few marks."""
+    if mark not in line:
+        is_fence = not line.replace(mark[0], "").strip(" \t")
+        return [_End(at, None, at + 1, ("short_fence",))] if is_fence else []
     before, _, behind = line.partition(mark)
     if before.lstrip().startswith("#") or ("#" in before and behind.strip()):
         return []  # marks in a comment

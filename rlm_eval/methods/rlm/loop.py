@@ -14,7 +14,7 @@ from typing import Any
 
 from rlm_eval.core.errors import LimitReached, ReplCrash, ReplUnavailable
 from rlm_eval.core.types import Answer, Call, Message, Outcome, Role
-from rlm_eval.methods.rlm.official_calls import OfficialCalls
+from rlm_eval.methods.rlm.official_calls import OfficialCalls, context_lengths
 from rlm_eval.methods.rlm.parsing import Parsed, Tag
 from rlm_eval.methods.rlm.protocol import (
     ExecutedBlock,
@@ -56,7 +56,8 @@ class Loop:
     ) -> None:
         """`prefix` is the position of the call that started this loop; `slot` its model."""
         config = tree.config
-        kind, lengths = lengths_of(context)
+        is_official_child = depth > 0 and config.protocol.one_argument_children
+        kind, lengths = (context_lengths if is_official_child else lengths_of)(context)
         turns = config.max_turns if depth == 0 else config.child_max_turns or config.max_turns
         self.tree, self.context, self.slot = tree, context, slot
         self.prefix, self.parent = prefix, parent
@@ -92,7 +93,7 @@ class Loop:
                 functions,
                 answer_dict=self.words.answer_dict,
                 key=key,
-                **self.words.repl_options,
+                **self._repl_options(),
             ) as repl:
                 if self.words.setup:
                     await repl.run(self.words.setup)
@@ -115,6 +116,14 @@ class Loop:
         partial = self.tree.session.partial
         text = partial.text if partial and self.view.depth == 0 else None
         return Answer(text, provenance="fallback", outcome=Outcome.LIMIT_TURNS)
+
+    def _repl_options(self) -> dict[str, Any]:
+        """The dialect's options; a scaffold is told what `rlm_query` starts at this depth."""
+        options = dict(self.words.repl_options)
+        if "scaffold" in options and self.view.max_depth > 1:
+            children = "loops" if self.view.recursion else "calls"
+            options["scaffold"] = {**options["scaffold"], "children": children}
+        return options
 
     async def _ask(
         self,

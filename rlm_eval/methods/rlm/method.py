@@ -93,6 +93,15 @@ class RLM:
         self.protocol.check(self.depth)
 
     @property
+    def mode_version(self) -> int:
+        """Its own for child loops of the official dialects.
+
+        3: prompts and batches of `rlm_query` are read and refused as in the package.
+        """
+        has_children = getattr(self.protocol, "has_children", False)
+        return 3 if self.depth > 1 and has_children else self.VERSION
+
+    @property
     def former_name(self) -> str:
         """Table name in the first release: with the protocol, even for ours (`rlm_own`)."""
         depth = "" if self.depth == 1 else f"_d{self.depth}"

@@ -2,11 +2,13 @@
 
 Differences from ours: an unknown model name is ignored; a prompt may be a list of chat messages; an
 empty prompt, or one of another type, returns an error text without a call; a batch given as a
-string is one prompt per character.
+string is one prompt per character. With a depth of 2 or more, `rlm_query` follows `rlm.py` of the
+package, also in the last child, where it makes a plain call; `repl.scaffold` checks its prompts.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,14 +59,14 @@ class OfficialCalls(SubCalls):
 
     async def rlm_query_official(self, prompt: Any, model: Any = None) -> str:
         """Run a child loop over the whole prompt; at the depth limit, make a plain call."""
-        if self.depth + 1 < self.tree.config.depth:
+        if self.tree.config.depth > 1:
             return (await self._each([self._child(prompt, None, model)]))[0]
         self.tree.notes["rlm_query_fallbacks"] += 1
         return await self.llm_query(prompt, model)
 
     async def rlm_query_batched_official(self, prompts: Any, model: Any = None) -> Any:
         """Run child loops concurrently; at the depth limit, plain calls."""
-        if self.depth + 1 >= self.tree.config.depth:
+        if self.tree.config.depth == 1:
             several = isinstance(prompts, str | list | dict)
             self.tree.notes["rlm_query_fallbacks"] += len(prompts) if several else 0
             return await self.llm_query_batched(prompts, model)
@@ -92,12 +94,19 @@ class OfficialCalls(SubCalls):
         return self._sent(messages, self._slot(model, self.tree.config.sub_models, self.depth))
 
     def _child(self, context: Any, query: str | None, model: Any) -> Callable[[], Awaitable[str]]:
+        """A child loop, at the depth limit a plain call; with the package's texts for failures."""
+        is_plain = self.depth + 1 >= self.tree.config.depth
+        at = "LM query failed at max depth" if is_plain else "Child RLM completion failed"
         try:
             if model:
                 super()._slot(str(model), self.tree.config.child_models, self.depth)
+            if is_plain:
+                self.tree.notes["rlm_query_fallbacks"] += 1
+                return self._plain(context, model)
+            context_lengths(context)
             return super()._child(context, query, model)
-        except ReplCallError as error:
-            return _failing(str(error))
+        except (ReplCallError, TypeError, ValueError, AttributeError) as error:
+            return _failing(f"{at} - {error}")
 
     def _slot(self, model: Any, by_depth: list[str], depth: int) -> str:
         """Select the slot; an unknown model name selects the default one."""
@@ -105,6 +114,24 @@ class OfficialCalls(SubCalls):
             return super()._slot(str(model) if model else None, by_depth, depth)
         except ReplCallError:
             return super()._slot(None, by_depth, depth)
+
+
+def context_lengths(context: Any) -> tuple[str, tuple[int, ...]]:
+    """(type, characters of each part) of a child's context, as the package counts them.
+
+    Raises `TypeError`, `ValueError` or `AttributeError` where it cannot: then no child starts.
+    """
+    if isinstance(context, str):
+        return "str", (len(context),)
+    if isinstance(context, dict):
+        parts = context.values()
+        return "dict", tuple(len(p) if isinstance(p, str) else len(json.dumps(p)) for p in parts)
+    first = context[0] if context else None
+    if not isinstance(first, dict):
+        return "list", tuple(map(len, context)) or (0,)
+    if "content" in first:
+        return "list", tuple(len(str(part.get("content", ""))) for part in context)
+    return "list", tuple(len(json.dumps(part)) for part in context)
 
 
 def _failing(message: str) -> Callable[[], Awaitable[str]]:
