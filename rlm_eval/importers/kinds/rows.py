@@ -16,7 +16,7 @@ from rlm_eval.importers.fieldmap import FieldMap, load
 from rlm_eval.importers.rows import BadLog, Options, Row, Source
 from rlm_eval.importers.scoring import theirs
 from rlm_eval.importers.tables import raw_rows
-from rlm_eval.importers.values import Place, number, value_of, with_borrowed
+from rlm_eval.importers.values import Place, number, plain, value_of, with_borrowed
 
 _MOST = 10
 """Maximum number of values that a message names."""
@@ -123,10 +123,9 @@ def _row(
 
     def label(name: str) -> str | None:
         value = get(name)
-        if value is None:
-            return None
-        whole = isinstance(value, float) and value.is_integer()
-        return str(int(value)) if whole else _words(value)  # tables with holes write 3 as 3.0
+        return (
+            None if value is None else plain(value if isinstance(value, float) else _words(value))
+        )
 
     error = _error(get("error"))
     outcome = _outcome(by, text("outcome"), error)
