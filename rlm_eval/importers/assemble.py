@@ -30,6 +30,8 @@ from rlm_eval.core.types import (
 )
 from rlm_eval.importers.caps import answering_call, cell_key, output_of, suspected_caps
 from rlm_eval.importers.caps import told as told_caps
+from rlm_eval.importers.faults import NOTE as FAULT
+from rlm_eval.importers.faults import without_faults
 from rlm_eval.importers.numbers import check_numbers
 from rlm_eval.importers.questions import by_question, gold_key, several_golds, text_key
 from rlm_eval.importers.rows import BadLog, Row
@@ -92,7 +94,7 @@ def assemble(
     told: list[str] = []
     for row in rows:
         check_numbers(row)
-    rows = apart(rows, told)
+    rows = without_faults(apart(rows, told), told)
     one_scorer(rows, told, headline=headline, asked=their_scorer)
     rows = by_question(rows, told)
     rows = unstated_named(on_one_scale(with_golds(rows, told), told), told)
@@ -125,7 +127,7 @@ def assemble(
         cell.samples[sample_id] = sample
         cap = caps.get(key)
         outcome, notes = row.outcome, dict(row.notes)
-        if row.error and outcome is Outcome.PROVIDER_ERROR:
+        if row.error and outcome is Outcome.PROVIDER_ERROR and FAULT not in notes:
             errors[row.error.splitlines()[0][:80]] += 1
         if outcome is Outcome.OK and cap and output_of(row) == cap.tokens:
             outcome = Outcome.UNKNOWN

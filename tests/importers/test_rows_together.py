@@ -259,5 +259,6 @@ def test_an_id_with_two_golds_is_named(tmp_path, capsys):
     records = imported(tmp_path, table(gold=lambda arm, i: f"{arm} {i}"))
     told = capsys.readouterr().out
     assert "10 ids have several golds" in told
-    assert "'direct 0'" in told and "'rlm 0'" in told
+    assert "'direct 0'" in told
+    assert "'rlm 0'" in told
     assert records["sample_id"].nunique() == 20

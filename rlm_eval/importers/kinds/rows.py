@@ -12,6 +12,7 @@ from typing import Any
 
 from rlm_eval.core.outcomes import Outcome, Totals
 from rlm_eval.importers.expected import of_header
+from rlm_eval.importers.faults import as_fault, fault_of
 from rlm_eval.importers.fieldmap import FieldMap, load
 from rlm_eval.importers.rows import BadLog, Options, Row, Source
 from rlm_eval.importers.scoring import theirs
@@ -151,7 +152,7 @@ def _row(
     if outcome.is_missing and stated is not None:
         notes["their_score"] = float(stated)  # they score a missing sample; we do not
         scores = ()
-    return Row(
+    row = Row(
         place=f"{source.name}, {at}",
         sha256=source.sha256,
         task=str(task),
@@ -183,6 +184,8 @@ def _row(
         meta=_flat("meta", by.meta, entry),
         timestamp=text("timestamp"),
     )
+    fault = fault_of(row)
+    return row if fault is None else as_fault(row, _outcome(by, None, fault))
 
 
 def _totals(get: Callable[[str], Any]) -> Totals:

@@ -27,6 +27,7 @@ ALL: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     checks.cuts,
     checks.no_score,
     checks.missing_rows,
+    checks.errors_as_answers,
     checks.holes,
     subsets,
     one_scorer,
