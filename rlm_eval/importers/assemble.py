@@ -45,6 +45,8 @@ from rlm_eval.storage.prompt_slices import SourceIndex
 VERSION = 6
 """Raised whenever the import of the same file may change; written to every manifest."""
 
+_SETTINGS = ("task_settings", "method_settings")
+
 
 @dataclass
 class Cell:
@@ -264,6 +266,8 @@ def _facts(row: Row, kind: str, direct: str | None) -> dict[str, Any]:
         }
         | row.facts
         | {"imported": kind, "direct": direct}
+        # Imports made apart are told apart by them where they are read together.
+        | {name: dict(value) for name in _SETTINGS if (value := getattr(row, name)) is not None}
     )
 
 

@@ -285,3 +285,25 @@ def test_calls_from_the_cache_of_inspect_have_no_times(tmp_path, capsys):
     assert records["input_tokens"].tolist() == [10, 10, 10]
     assert records["note_cached_calls"].sum() == 1
     assert "1 of 3 calls were read from Inspect's cache" in capsys.readouterr().out
+
+
+def test_runs_imported_apart_are_told_apart_by_their_settings(tmp_path, capsys):
+    """Nothing in each run alone says that the other one has another length or temperature."""
+    runs = []
+    for name, length, heat in (("a", 65536, 0), ("b", 4096, 0), ("c", 4096, 1)):
+        head = {"task_args": {"length": length}, "model_generate_config": {"temperature": heat},
+                "solver": "base" if name == "a" else "rlm"}  # fmt: skip
+        samples = [sample(i, {"exact": "I" if name == "a" else "C"}) for i in range(4)]
+        imported(tmp_path / name, log(tmp_path / f"{name}.json", samples, ["exact"], head=head))
+        runs.append(tmp_path / name)
+    page = referee(Evidence.of(runs))
+    assert set(page.arms["task"]) == {"qa (length=65536)", "qa (length=4096)"}
+    assert set(page.arms["method"]) == {"base", "rlm [temperature=0]", "rlm [temperature=1]"}
+    (claim,) = page.claims
+    assert claim.task == "qa (length=4096)"
+    (alarm,) = [f for f in page.findings if f.check == "settings of the tasks"]
+    assert alarm.level == "alarm"
+    assert "different settings (length)" in alarm.text
+    capsys.readouterr()
+    assert main(["compare", "base", "rlm", "--run", str(runs[0]), "--run", str(runs[1])]) == 2
+    assert "share no scored sample" in capsys.readouterr().err

@@ -262,3 +262,16 @@ def test_an_id_with_two_golds_is_named(tmp_path, capsys):
     assert "'direct 0'" in told
     assert "'rlm 0'" in told
     assert records["sample_id"].nunique() == 20
+
+
+def test_answers_that_were_graded_twice_are_an_alarm(tmp_path):
+    runs = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        rows = table(ok=lambda arm, i, name=name: float(name == "one" or i < 3))
+        imported(tmp_path / name, rows, MAP)
+        runs.append(tmp_path / name / "run")
+    page = referee(Evidence.of(runs))
+    (alarm,) = findings(page, "one verdict")
+    assert "14 equal answers of direct, rlm to one sample have two scores" in alarm
+    assert not findings(referee(Evidence.of(runs[:1])), "one verdict")
