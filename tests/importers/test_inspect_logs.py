@@ -306,4 +306,5 @@ def test_runs_imported_apart_are_told_apart_by_their_settings(tmp_path, capsys):
     assert "different settings (length)" in alarm.text
     capsys.readouterr()
     assert main(["compare", "base", "rlm", "--run", str(runs[0]), "--run", str(runs[1])]) == 2
-    assert "share no scored sample" in capsys.readouterr().err
+    told = "share no scored sample (A has qa (length=65536); B has qa (length=4096))"
+    assert told in capsys.readouterr().err
