@@ -30,7 +30,10 @@ from rlm_eval.core.types import (
 )
 from rlm_eval.importers.caps import answering_call, cell_key, output_of, suspected_caps
 from rlm_eval.importers.caps import told as told_caps
+from rlm_eval.importers.faults import NOTE as FAULT
+from rlm_eval.importers.faults import without_faults
 from rlm_eval.importers.numbers import check_numbers
+from rlm_eval.importers.questions import by_question, gold_key, several_golds, text_key
 from rlm_eval.importers.rows import BadLog, Row
 from rlm_eval.importers.scoring import NO_TEXT, THEIRS, ours, scored_text, with_headline
 from rlm_eval.importers.settings import apart
@@ -39,8 +42,10 @@ from rlm_eval.importers.verdicts import one_scorer, with_their_scorer
 from rlm_eval.scoring.registry import SCORERS
 from rlm_eval.storage.prompt_slices import SourceIndex
 
-VERSION = 5
+VERSION = 6
 """Raised whenever the import of the same file may change; written to every manifest."""
+
+_SETTINGS = ("task_settings", "method_settings")
 
 
 @dataclass
@@ -91,9 +96,11 @@ def assemble(
     told: list[str] = []
     for row in rows:
         check_numbers(row)
-    rows = apart(rows, told)
+    rows = without_faults(apart(rows, told), told)
     one_scorer(rows, told, headline=headline, asked=their_scorer)
+    rows = by_question(rows, told)
     rows = unstated_named(on_one_scale(with_golds(rows, told), told), told)
+    several_golds(rows, told)
     named = [(row, _sample_id(kind, row)) for row in rows]
     kept = _without_duplicates(named, told, last=last)
     caps = suspected_caps([row for row, _, _ in kept])
@@ -122,7 +129,7 @@ def assemble(
         cell.samples[sample_id] = sample
         cap = caps.get(key)
         outcome, notes = row.outcome, dict(row.notes)
-        if row.error and outcome is Outcome.PROVIDER_ERROR:
+        if row.error and outcome is Outcome.PROVIDER_ERROR and FAULT not in notes:
             errors[row.error.splitlines()[0][:80]] += 1
         if outcome is Outcome.OK and cap and output_of(row) == cap.tokens:
             outcome = Outcome.UNKNOWN
@@ -185,14 +192,15 @@ def _sample_id(kind: str, row: Row) -> str:
     """Hash the values that determine the sample: never a seed or a position in the file."""
     if row.sample_id is not None:
         return row.sample_id
-    asked = row.item if row.item is not None else row.question
-    if asked is None:
+    if row.item is None and row.question is None:
         raise BadLog(
             f"{row.place}: nothing tells its question from others: the log has neither an id nor "
             "a text of it; name one with `item` or `question` in a field map"
         )
     context = None if row.context is None else text_hash(canonical_text(row.context))
-    known = [kind, row.task, row.task_variant, row.length, asked, row.gold]
+    # The text too: an id of another import may be that of another question.
+    words = None if row.question is None else text_key(row.question)
+    known = [kind, row.task, row.task_variant, row.length, row.item, words, gold_key(row.gold)]
     parts = [*known, context or row.context_id or row.context_chars]
     text = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
@@ -258,6 +266,8 @@ def _facts(row: Row, kind: str, direct: str | None) -> dict[str, Any]:
         }
         | row.facts
         | {"imported": kind, "direct": direct}
+        # Imports made apart are told apart by them where they are read together.
+        | {name: dict(value) for name in _SETTINGS if (value := getattr(row, name)) is not None}
     )
 
 

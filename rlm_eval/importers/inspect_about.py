@@ -28,6 +28,8 @@ class About:
 
     scorer: str | None
     """Name of the scorer that is the headline; `None` = no sample has a score."""
+    part: str | None
+    """The value of it that was asked for, where its scores have several."""
     scorer_told: str | None
     """The same with the options that set it apart."""
     calls_no_model: bool
@@ -49,12 +51,17 @@ def about(
     """Return the facts of a log; `name` is that of its file, `asked` the scorer to prefer."""
     held = Counter(name for _, sample in samples for name in sample.get("scores") or {})
     stated = dict(_stated(header))
+    part = None
+    if asked is not None and asked not in held and asked.rpartition(".")[0] in held:
+        asked, _, part = asked.rpartition(".")
     scorer = _headline(stated, held, asked)
+    told = f"{scorer}.{part}" if part else scorer
     options = stated.get(scorer or "") or {}
     used = {*stated, *held}
     return About(
         scorer=scorer,
-        scorer_told=f"{scorer} ({short_hash(options)})" if scorer and options else scorer,
+        part=part,
+        scorer_told=f"{told} ({short_hash(options)})" if scorer and options else told,
         calls_no_model=used <= _NO_MODEL,
         task_settings=_task_settings(header),
         method_settings=_method_settings(header),

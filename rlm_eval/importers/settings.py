@@ -32,9 +32,9 @@ def apart(rows: Sequence[Row], told: list[str]) -> list[Row]:
     done = []
     for row in rows:
         if names := of_task.get(row.task):
-            row = replace(row, task_variant=_joined(row.task_variant, row.task_settings, names))
+            row = replace(row, task_variant=joined(row.task_variant, row.task_settings, names))
         if names := of_method.get(_method(row)):
-            row = replace(row, variant=_joined(row.variant, row.method_settings, names))
+            row = replace(row, variant=joined(row.variant, row.method_settings, names))
         done.append(row)
     return done
 
@@ -55,14 +55,19 @@ def _differing(
             known[key_of(row)][id(settings)] = settings  # rows of one log share one object
     found = {}
     for key, stated in known.items():
-        names = sorted({name for one in stated.values() for name in one})
-        names = [n for n in names if len({_told(one, n) for one in stated.values()}) > 1]
-        if names:
+        if names := differing(list(stated.values())):
             found[key] = names
     return found
 
 
-def _joined(before: str | None, settings: Mapping[str, Any] | None, names: Sequence[str]) -> str:
+def differing(stated: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the settings that have several values."""
+    names = sorted({name for one in stated for name in one})
+    return [name for name in names if len({_told(one, name) for one in stated}) > 1]
+
+
+def joined(before: str | None, settings: Mapping[str, Any] | None, names: Sequence[str]) -> str:
+    """Return a variant completed by the values of these settings, in words."""
     words = [f"{name}={_told(settings or {}, name)}" for name in names]
     return ", ".join(filter(None, [before, *words]))
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from rlm_eval.core.types import Outcome, Score, text_hash
+from rlm_eval.importers.questions import gold_key, item_key
 from rlm_eval.importers.rows import Row
 from rlm_eval.importers.scoring import OURS, THEIRS, theirs
 from rlm_eval.scoring.registry import filled
@@ -27,7 +28,8 @@ def with_golds(rows: Sequence[Row], told: list[str]) -> list[Row]:
     golds: dict[str, dict[str, Any]] = defaultdict(dict)
     for row, question in known:
         if row.gold is not None:
-            golds[question][json.dumps(row.gold, sort_keys=True, default=str)] = row.gold
+            key = json.dumps(gold_key(row.gold), sort_keys=True, default=str)
+            golds[question].setdefault(key, row.gold)
     found, added = [], 0
     for row, question in known:
         stated = golds.get(question, {})
@@ -42,10 +44,7 @@ def with_golds(rows: Sequence[Row], told: list[str]) -> list[Row]:
 
 def _question(row: Row) -> str:
     """Return a hash of what identifies a row's question: contexts have megabytes."""
-    place = [row.task, row.task_variant, row.length]
-    asked = [row.item, row.question] if row.item is None else [row.item]
-    context = row.context or row.context_hash or row.context_id or row.context_chars
-    return text_hash(json.dumps([*place, *asked, context], default=str))
+    return text_hash(f"{item_key(row)}\n{row.question if row.item is None else ''}")
 
 
 def on_one_scale(rows: Sequence[Row], told: list[str]) -> list[Row]:

@@ -163,6 +163,13 @@ def number(value: Any) -> int | float | None:
     return int(found) if isinstance(value, str) and re.fullmatch(r"[+-]?\d+", value) else found
 
 
+def plain(value: Any) -> str:
+    """Return an id as text; 3, 3.0 and "3.0" are one: a column with holes writes 3 as 3.0."""
+    whole = isinstance(value, float) and value.is_integer()
+    text = str(int(value)) if whole else str(value)
+    return re.sub(r"^([+-]?\d+)\.0$", r"\1", text)
+
+
 def with_borrowed(places: Sequence[Place], borrow: Mapping[str, Mapping[str, Any]]) -> list[Place]:
     """Add fields from another row of the same group to the places."""
     found = list(places)

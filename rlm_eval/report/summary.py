@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from rlm_eval.records.record import COLUMNS
-from rlm_eval.report import looks, per_sample, series, wording
+from rlm_eval.report import imports, looks, per_sample, series, wording
 from rlm_eval.report.distinct import each_once
 from rlm_eval.report.hours import with_hours
 from rlm_eval.report.means import Samples
@@ -104,6 +104,7 @@ def prepare(records: pd.DataFrame, manifests: Sequence[Mapping[str, Any]] = ()) 
     # GPU time at its price replaces a missing list price; captions state it.
     frame["gpu_priced"] = frame["cost_cold"].isna() & frame["cost_with_gpu"].notna()
     frame["cost_cold"] = frame["cost_cold"].fillna(frame["cost_with_gpu"])
+    imports.tell_apart(frame, manifests)
     series.tell_prompts_apart(frame)
     series.tell_variants_apart(frame, manifests)
     frame["refused"] = _refused(frame)

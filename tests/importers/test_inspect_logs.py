@@ -224,3 +224,87 @@ def test_an_import_whose_records_cannot_be_made_is_absent(tmp_path, monkeypatch)
     with pytest.raises(OverflowError):
         main(["import", "inspect", str(path), "-o", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("value", "score"),
+    [("yes", 1), ("No", 0), ("true", 1), ("0.75", 0.75), (True, 1), ("P", 0.5), ([1], 1)],
+)
+def test_scores_are_read_as_inspect_reads_them(tmp_path, value, score):
+    path = log(tmp_path / "log.json", [sample(i, {"exact": value}) for i in range(2)], ["exact"])
+    assert imported(tmp_path / "run", path)["score"].tolist() == [score] * 2
+
+
+def test_values_that_are_no_numbers_are_counted_and_named(tmp_path, capsys):
+    values = ["C", "fail", "fail", float("nan"), "inf"]
+    samples = [sample(i, {"judge": value}) for i, value in enumerate(values)]
+    records = imported(tmp_path / "run", log(tmp_path / "log.json", samples, ["judge"]))
+    assert records["score"].dropna().tolist() == [1.0]
+    told = capsys.readouterr().out
+    assert "scorer judge: in 2 of 5 samples its value 'fail' is no number" in told
+    assert "in 1 of 5 samples its value 'inf'" in told
+    assert "nan" not in told
+    stored = "".join(p.read_text() for p in (tmp_path / "run").rglob("scores.jsonl"))
+    assert "the value 'fail' of judge is no number" in stored
+
+
+@pytest.mark.parametrize(
+    ("value", "names", "part"), [({"acc": 1, "f1": 0.5}, "acc, f1", "f1"), ([1, 0.5], "0, 1", "1")]
+)
+def test_one_of_several_values_of_a_score_is_chosen(tmp_path, capsys, value, names, part):
+    path = log(tmp_path / "log.json", [sample(i, {"two": value}) for i in range(2)], ["two"])
+    imported(tmp_path / "run", path, code=2)
+    told = capsys.readouterr().err
+    assert f"the score of two has several values ({names})" in told
+    assert "--their-scorer two." in told
+    records = imported(tmp_path / "run", path, more=["--their-scorer", f"two.{part}"])
+    assert set(records["score"]) == {0.5}
+    assert set(records["note_their_scorer"]) == {f"two.{part}"}
+    imported(tmp_path / "none", path, more=["--their-scorer", "two.z"], code=2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "outcome"), [("operator", "cancelled"), ("custom", "unknown"), ("time", "limit:time")]
+)
+def test_only_the_limits_of_a_log_are_its_samples_ends(tmp_path, kind, outcome):
+    one = sample(1, {"exact": "I"}, limit={"type": kind, "limit": 1})
+    row = imported(tmp_path / "run", log(tmp_path / "log.json", [one], ["exact"])).iloc[0]
+    assert row["outcome"] == outcome
+    assert pd.isna(row["score"]) == (outcome == "cancelled")
+
+
+def test_calls_from_the_cache_of_inspect_have_no_times(tmp_path, capsys):
+    def one(number, cache):
+        events = [model(1.0, ["Question?"], retries=0, cache=cache)]
+        return sample(number, {"exact": "C"}, events=events, total_time=5.0)
+
+    path = log(tmp_path / "log.json", [one(1, "read"), one(2, "write"), one(3, None)], ["exact"])
+    records = imported(tmp_path / "run", path).sort_values("source_row")
+    assert records["wall_seconds"].isna().tolist() == [True, False, False]
+    assert records["service_seconds"].isna().tolist() == [True, False, False]
+    assert records["input_tokens"].tolist() == [10, 10, 10]
+    assert records["note_cached_calls"].sum() == 1
+    assert "1 of 3 calls were read from Inspect's cache" in capsys.readouterr().out
+
+
+def test_runs_imported_apart_are_told_apart_by_their_settings(tmp_path, capsys):
+    """Nothing in each run alone says that the other one has another length or temperature."""
+    runs = []
+    for name, length, heat in (("a", 65536, 0), ("b", 4096, 0), ("c", 4096, 1)):
+        head = {"task_args": {"length": length}, "model_generate_config": {"temperature": heat},
+                "solver": "base" if name == "a" else "rlm"}  # fmt: skip
+        samples = [sample(i, {"exact": "I" if name == "a" else "C"}) for i in range(4)]
+        imported(tmp_path / name, log(tmp_path / f"{name}.json", samples, ["exact"], head=head))
+        runs.append(tmp_path / name)
+    page = referee(Evidence.of(runs))
+    assert set(page.arms["task"]) == {"qa (length=65536)", "qa (length=4096)"}
+    assert set(page.arms["method"]) == {"base", "rlm [temperature=0]", "rlm [temperature=1]"}
+    (claim,) = page.claims
+    assert claim.task == "qa (length=4096)"
+    (alarm,) = [f for f in page.findings if f.check == "settings of the tasks"]
+    assert alarm.level == "alarm"
+    assert "different settings (length)" in alarm.text
+    capsys.readouterr()
+    assert main(["compare", "base", "rlm", "--run", str(runs[0]), "--run", str(runs[1])]) == 2
+    told = "share no scored sample (A has qa (length=65536); B has qa (length=4096))"
+    assert told in capsys.readouterr().err

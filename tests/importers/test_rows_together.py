@@ -199,3 +199,79 @@ def test_a_calls_number_of_tokens_that_cannot_be_is_one_line(tmp_path, capsys, v
     error = capsys.readouterr().err
     assert re.search(r"a call has .* output tokens; a number of tokens is a whole number", error)
     assert not (tmp_path / "run" / "cells").exists()
+
+
+ASKED = SCORED + "question: q\n"
+
+
+@pytest.mark.parametrize("lacking", [False, True])
+def test_ids_that_are_positions_of_a_shuffled_set_pair_no_different_questions(
+    tmp_path, capsys, lacking
+):
+    """The gold is the same throughout: nothing but the text tells the questions apart."""
+
+    def asked(arm, i):
+        return f"Question {i if arm == 'rlm' else (i + 3) % 10}?"
+
+    rows = table(q=asked, gold=lambda *_: "yes", ok=lambda _, i: i % 2)
+    if lacking:
+        rows.append({**rows[0], "arm": "other", "q": None})
+    records = imported(tmp_path, rows, ASKED)
+    assert "10 ids stand for different questions" in capsys.readouterr().out
+    samples = pd.read_json(
+        next(tmp_path.glob("run/cells/*rlm*/samples.jsonl")), lines=True, dtype=False
+    ).set_index("id")["question"]
+    others = pd.read_json(
+        next(tmp_path.glob("run/cells/*direct*/samples.jsonl")), lines=True, dtype=False
+    ).set_index("id")["question"]
+    assert samples.to_dict() == others.to_dict()
+    assert records["sample_id"].nunique() == 10 + lacking
+
+
+def test_ids_of_runs_imported_apart_pair_no_different_questions(tmp_path):
+    runs = []
+    for arm in ("direct", "rlm"):
+        rows = table(arms=[arm], q=lambda arm, i: f"{arm} asks {i}?", gold=lambda *_: "yes")
+        folder = tmp_path / arm
+        folder.mkdir()
+        imported(folder, rows, ASKED)
+        runs.append(folder / "run")
+    page = referee(Evidence.of(runs))
+    assert not page.claims
+    assert len(page.untested) == 1
+
+
+def test_a_row_without_the_text_of_its_id_is_of_the_same_sample(tmp_path):
+    rows = table(q=lambda arm, i: f"Question {i}?" if arm == "rlm" else None)
+    assert imported(tmp_path, rows, ASKED)["sample_id"].nunique() == 10
+
+
+@pytest.mark.parametrize("form", [float, str, lambda i: f"{i}.0", lambda i: [i]])
+def test_golds_and_ids_are_equal_whether_written_as_numbers_or_as_texts(tmp_path, form):
+    def written(arm, i):
+        return i if arm == "rlm" else form(i)
+
+    named = {} if form(1) == [1] else {"id": written}
+    assert imported(tmp_path, table(gold=written, **named))["sample_id"].nunique() == 10
+
+
+def test_an_id_with_two_golds_is_named(tmp_path, capsys):
+    records = imported(tmp_path, table(gold=lambda arm, i: f"{arm} {i}"))
+    told = capsys.readouterr().out
+    assert "10 ids have several golds" in told
+    assert "'direct 0'" in told
+    assert "'rlm 0'" in told
+    assert records["sample_id"].nunique() == 20
+
+
+def test_answers_that_were_graded_twice_are_an_alarm(tmp_path):
+    runs = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        rows = table(ok=lambda arm, i, name=name: float(name == "one" or i < 3))
+        imported(tmp_path / name, rows, MAP)
+        runs.append(tmp_path / name / "run")
+    page = referee(Evidence.of(runs))
+    (alarm,) = findings(page, "one verdict")
+    assert "14 equal answers of direct, rlm to one sample have two scores" in alarm
+    assert not findings(referee(Evidence.of(runs[:1])), "one verdict")

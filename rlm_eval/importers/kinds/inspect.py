@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from rlm_eval.core.outcomes import Outcome, Totals
-from rlm_eval.core.types import Call, Prompt, PromptPart, Role, Score, Slice, Step, Times, Usage
+from rlm_eval.core.types import Call, Prompt, PromptPart, Role, Score, Slice, Step, Times
 from rlm_eval.importers import verdicts
 from rlm_eval.importers.inspect_about import About, about
 from rlm_eval.importers.inspect_events import Placed, is_one_loop, placed
 from rlm_eval.importers.inspect_file import opened
+from rlm_eval.importers.inspect_values import is_unscored, number_of, part_of, unread, usage_of
 from rlm_eval.importers.rows import BadLog, Options, Row, Source
 from rlm_eval.importers.scoring import THEIRS, theirs
 
 SUFFIXES = (".eval", ".json")
-_LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 _LIMITS = {
     "token": Outcome.LIMIT_TOKENS,
     "cost": Outcome.LIMIT_COST,
@@ -31,9 +32,12 @@ _LIMITS = {
     "working": Outcome.LIMIT_TIME,
     "message": Outcome.LIMIT_TURNS,
     "context": Outcome.CONTEXT_OVERFLOW,
+    "operator": Outcome.CANCELLED,  # a person stopped the sample
 }
 _ENDS = {"max_tokens": "length", "model_length": "length", "unknown": ""}
 _OURS = {role.value: role for role in Role}
+CACHED = "cached_calls"
+"""Note: number of a sample's calls that Inspect read from its cache."""
 _SLOTS = {Role.JUDGE: "judge"}
 _RUNS_CODE = re.compile(
     r"python|bash|shell|code|repl|exec|run|terminal|jupyter|notebook|interpreter|script",
@@ -50,18 +54,29 @@ _FACTS = (
 
 def read(found: Iterable[Source], options: Options) -> Iterator[Row]:
     """Yield a row per sample and epoch. Raises `BadLog` for another kind or a truncated file."""
+    odd: Counter[tuple[str, str]] = Counter()
+    count = calls = cached = 0
     for source in found:
         header, samples = opened(source)
         place = "its header"
         try:
             log = about(header, samples, source.name, options.their_scorer)
             for place, sample in samples:
-                yield _Sample(source, place, header, sample, log, options).row()
+                row = _Sample(source, place, header, sample, log, options, odd).row()
+                count, calls = count + 1, calls + len(row.calls)
+                cached += row.notes.get(CACHED, 0)
+                yield row
         except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
             raise BadLog(
                 f"{source.path}, {place}: not as Inspect writes it "
                 f"({type(error).__name__}: {str(error)[:80]})"
             ) from error
+    options.told.extend(unread(odd, count))
+    if cached:
+        options.told.append(
+            f"{cached} of {calls} calls were read from Inspect's cache: their times are unknown, "
+            "and their tokens and cost are those of the first run"
+        )
 
 
 class _Sample:
@@ -75,9 +90,10 @@ class _Sample:
         sample: Mapping[str, Any],
         log: About,
         options: Options,
+        odd: Counter[tuple[str, str]],
     ) -> None:
         self._source, self._name, self._sample, self._options = source, name, sample, options
-        self._log = log
+        self._log, self._odd = log, odd
         self._eval = header.get("eval") or {}
         self._attachments = sample.get("attachments") or {}
         self._own = dict((self._eval.get("metadata") or {}).get("rlm_eval") or {})
@@ -101,7 +117,8 @@ class _Sample:
         if ours.get("several_golds") is False and isinstance(target, list) and len(target) == 1:
             target = target[0]
         context = ours.get("context") or {}
-        seconds = sample.get("total_time")
+        cached = 0 if ours else sum(call.replayed for call in calls)
+        seconds = None if cached else sample.get("total_time")
         item = str(sample["id"])
         return Row(
             place=f"{self._source.name}, {self._name}",
@@ -137,6 +154,7 @@ class _Sample:
             evidence=tuple((int(a), int(b)) for a, b in ours.get("evidence") or ()),
             meta=_flat(ours.get("meta") or {}) if ours else _flat(about),
             facts={k: v for k, v in own.items() if k in _FACTS} if ours else {},
+            notes={CACHED: cached} if cached else {},
             timestamp=self._eval.get("created"),
             sample_id=item if ours else None,
             task_settings=None if own else self._log.task_settings,
@@ -161,7 +179,7 @@ class _Sample:
         if error:
             return Outcome.PROVIDER_ERROR
         if limit := (self._sample.get("limit") or {}).get("type"):
-            return _LIMITS.get(str(limit), Outcome.LIMIT_CALLS)
+            return _LIMITS.get(str(limit), Outcome.UNKNOWN)
         choice = ((self._sample.get("output") or {}).get("choices") or [{}])[0]
         if choice.get("stop_reason") in ("max_tokens", "model_length"):
             return Outcome.TRUNCATED
@@ -175,24 +193,32 @@ class _Sample:
         first = self._log.scorer
         if is_ours:
             for name, score in stated.items():
-                value, parsed = self._value(score)
+                stored, parsed = self._value(score)
+                value = number_of(stored)
                 yield Score(name, None if value is None else float(value), parsed, "inspect")
             return
         if stated and first is not None and first not in stated:
             yield verdicts.lacking(first)
         for name in sorted(stated, key=lambda name: name != first):
             value, parsed = self._value(stated[name])
-            found = theirs(value)
+            if name == first:
+                place = f"{self._source.path}, {self._name}"
+                value = part_of(value, name, self._log.part, place)
+                if self._log.part and value is None:
+                    yield verdicts.lacking(f"{name}.{self._log.part}")
+                    continue
+            found = theirs(number_of(value))
+            flag = found.flag or name
+            if found.value is None and found.parsed is None and not is_unscored(value):
+                self._odd[name, repr(value)] += 1
+                flag = f"the value {value!r:.60} of {name} is no number"
             label = THEIRS if name == first else verdicts.other(name)
-            yield Score(label, found.value, parsed or found.parsed, "1", found.flag or name)
+            yield Score(label, found.value, parsed or found.parsed, "1", flag)
 
-    def _value(self, score: Any) -> tuple[int | float | None, str | None]:
-        """Return (number, the text that was scored) of a verdict."""
+    def _value(self, score: Any) -> tuple[Any, str | None]:
+        """Return (value, the text that was scored) of a verdict."""
         found = score if isinstance(score, Mapping) else {}
-        value = found.get("value")
-        value = _LETTERS.get(value, value) if isinstance(value, str) else value
-        parsed = self._resolved(str(found.get("answer") or "")) or None
-        return (value if isinstance(value, int | float) else None), parsed
+        return found.get("value"), self._resolved(str(found.get("answer") or "")) or None
 
     def _totals(self) -> Totals:
         """Return totals for a log without model events: usage by model, if it excludes a judge.
@@ -203,7 +229,7 @@ class _Sample:
         judged = not self._log.calls_no_model or self._sample.get("role_usage")
         if judged or len(usages) != 1:
             return Totals()
-        usage = _usage(usages[0])
+        usage = usage_of(usages[0])
         return Totals(usage.input, usage.cached, usage.output, usage.reasoning)
 
     def _events(self) -> tuple[list[Call], list[Step]]:
@@ -257,7 +283,8 @@ class _Sample:
         output = event.get("output") or {}
         choice = (output.get("choices") or [{}])[0]
         start, took = event.get("working_start"), event.get("working_time", output.get("time"))
-        timed = start is not None and took is not None
+        cached = event.get("cache") == "read"
+        timed = start is not None and took is not None and not cached
         begin = float(start or 0.0)
         message = choice.get("message") or {}
         stop = str(choice.get("stop_reason") or "")
@@ -281,13 +308,13 @@ class _Sample:
             reply=self._said(message),
             reasoning=self._thoughts(message.get("content")),
             finish_reason="" if error else _ENDS.get(stop, stop),
-            usage=_usage(output.get("usage")),
+            usage=usage_of(output.get("usage")),
             times=Times(
                 begin if submit is None else float(submit), begin, None, begin + float(took or 0.0)
             ),
             attempts=int(event.get("retries") or 0) + 1,
             error=None if not error else f"ProviderError: {self._resolved(str(error))}",
-            replayed=bool(about.get("replayed")),
+            replayed=bool(about.get("replayed")) or cached,
             unknown=lacking if timed else (*lacking, "times"),
         )
 
@@ -363,19 +390,6 @@ class _Sample:
         if text.startswith("attachment://"):
             return str(self._attachments.get(text.removeprefix("attachment://"), text))
         return text
-
-
-def _usage(found: Mapping[str, Any] | None) -> Usage:
-    """Return the usage; our prompt tokens include cached ones, which Inspect counts separately."""
-    if not found or found.get("input_tokens") is None:
-        return Usage()
-    read_back, written = found.get("input_tokens_cache_read"), found.get("input_tokens_cache_write")
-    return Usage(
-        input=int(found["input_tokens"]) + int(read_back or 0) + int(written or 0),
-        cached=None if read_back is None else int(read_back),
-        output=found.get("output_tokens"),
-        reasoning=found.get("reasoning_tokens"),
-    )
 
 
 def _flat(about: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,11 +12,12 @@ from typing import Any
 
 from rlm_eval.core.outcomes import Outcome, Totals
 from rlm_eval.importers.expected import of_header
+from rlm_eval.importers.faults import as_fault, fault_of
 from rlm_eval.importers.fieldmap import FieldMap, load
 from rlm_eval.importers.rows import BadLog, Options, Row, Source
 from rlm_eval.importers.scoring import theirs
 from rlm_eval.importers.tables import raw_rows
-from rlm_eval.importers.values import Place, number, value_of, with_borrowed
+from rlm_eval.importers.values import Place, number, plain, value_of, with_borrowed
 
 _MOST = 10
 """Maximum number of values that a message names."""
@@ -123,10 +124,9 @@ def _row(
 
     def label(name: str) -> str | None:
         value = get(name)
-        if value is None:
-            return None
-        whole = isinstance(value, float) and value.is_integer()
-        return str(int(value)) if whole else _words(value)  # tables with holes write 3 as 3.0
+        return (
+            None if value is None else plain(value if isinstance(value, float) else _words(value))
+        )
 
     error = _error(get("error"))
     outcome = _outcome(by, text("outcome"), error)
@@ -152,7 +152,7 @@ def _row(
     if outcome.is_missing and stated is not None:
         notes["their_score"] = float(stated)  # they score a missing sample; we do not
         scores = ()
-    return Row(
+    row = Row(
         place=f"{source.name}, {at}",
         sha256=source.sha256,
         task=str(task),
@@ -184,6 +184,8 @@ def _row(
         meta=_flat("meta", by.meta, entry),
         timestamp=text("timestamp"),
     )
+    fault = fault_of(row)
+    return row if fault is None else as_fault(row, _outcome(by, None, fault))
 
 
 def _totals(get: Callable[[str], Any]) -> Totals:

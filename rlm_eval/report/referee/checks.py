@@ -13,6 +13,7 @@ import pandas as pd
 
 from rlm_eval.importers.caps import modal_cap
 from rlm_eval.importers.expected import MISSING as MISSING_ROWS
+from rlm_eval.importers.faults import is_fault
 from rlm_eval.report.referee.evidence import MISSING, Evidence, Finding
 from rlm_eval.stats import bounds
 
@@ -209,6 +210,25 @@ def no_score(evidence: Evidence) -> Iterator[Finding]:
         "table that prints 0.00 for them averages nothing.",
         tuple(stated[:40]),
     )
+
+
+def errors_as_answers(evidence: Evidence) -> Iterator[Finding]:
+    """Answers that are the error text of a client or a server: a failed request is no answer."""
+    name, texts = "errors as answers", evidence.answers
+    hit = texts[[is_fault(answer) for answer in texts["answer"]]]
+    if hit.empty:
+        yield Finding(name, "fine", "No answer is the error text of a client or a server.")
+        return
+    for (task, series), own in hit.groupby(["task_label", "series"], sort=False):
+        of = int(((texts["task_label"] == task) & (texts["series"] == series)).sum())
+        lost = int(own["outcome"].isin(MISSING).sum())
+        yield Finding(
+            name,
+            "alarm",
+            f"{series} on {task}: {len(own)} of {of} answers are the error text of a client or a "
+            f"server ({own['answer'].iloc[0]!r:.80}): {lost} of them count as missing"
+            + (f", {len(own) - lost} as answers of the method." if lost < len(own) else "."),
+        )
 
 
 def cuts(evidence: Evidence) -> Iterator[Finding]:

@@ -96,6 +96,7 @@ class Evidence:
         texts = pd.DataFrame(rows, columns=columns).astype({"blind": bool})
         texts = texts.drop_duplicates(keys)
         of_record = ["task_label", "series", "outcome", "score", "length", "chars", "question_hash"]
+        of_record += ["method", "root", "scorer"]
         facts = self.frame[[*keys, *of_record]]
         return facts.merge(texts, on=keys, how="inner")
 

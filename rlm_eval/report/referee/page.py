@@ -15,7 +15,7 @@ from rlm_eval.report import per_sample, summary, wording
 from rlm_eval.report.referee import checks, numbers
 from rlm_eval.report.referee.claims import Claim, claims, untested
 from rlm_eval.report.referee.evidence import MISSING, Evidence, Finding
-from rlm_eval.report.referee.scorers import one_scorer
+from rlm_eval.report.referee.scorers import one_scorer, one_setting, one_verdict
 from rlm_eval.report.referee.subsets import subsets
 from rlm_eval.report.tables import baselines, standard
 from rlm_eval.report.tables.formats import markdown
@@ -27,9 +27,12 @@ ALL: tuple[Callable[[Evidence], Iterator[Finding]], ...] = (
     checks.cuts,
     checks.no_score,
     checks.missing_rows,
+    checks.errors_as_answers,
     checks.holes,
     subsets,
     one_scorer,
+    one_verdict,
+    one_setting,
     numbers.rescored,
     numbers.labels,
     checks.samples,

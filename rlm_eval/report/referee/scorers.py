@@ -1,4 +1,4 @@
-"""Which scorers gave the scores of a task, and whether two methods were scored by the same one."""
+"""Which scorers and settings the scores of a task have, and whether two methods share them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from rlm_eval.importers.scoring import THEIRS
+from rlm_eval.report.imports import other_tasks
 from rlm_eval.report.referee.evidence import Evidence, Finding
 
 
@@ -30,6 +31,47 @@ def one_scorer(evidence: Evidence) -> Iterator[Finding]:
             )
     if not found:
         yield Finding(name, "fine", "The scores of each task are of one scorer.")
+
+
+def one_verdict(evidence: Evidence) -> Iterator[Finding]:
+    """Equal answers to one sample that two imports or cells score differently: graded twice."""
+    name, found = "one verdict", False
+    texts = evidence.answers
+    texts = texts[texts["answer"].notna() & texts["score"].notna() & (texts["outcome"] == "ok")]
+    for task, own in texts.groupby("task_label", sort=False):
+        same = own.groupby(["method", "root", "scorer", "sample_id", "answer"], dropna=False)
+        # Within a cell a judge may differ from itself: that is its noise.
+        per_cell = same["cell_id"].nunique()
+        several = same["score"].nunique()
+        hit = several.index[(several > 1) & (per_cell > 1)]
+        if not len(hit):
+            continue
+        found = True
+        methods = ", ".join(dict.fromkeys(map(str, hit.get_level_values("method"))))
+        yield Finding(
+            name,
+            "alarm",
+            f"{task}: {len(hit)} equal answers of {methods} to one sample have two scores: the "
+            "same answers were graded twice, and a difference between the gradings is none "
+            "between methods.",
+        )
+    if not found:
+        yield Finding(name, "fine", "No answer has two scores.")
+
+
+def one_setting(evidence: Evidence) -> Iterator[Finding]:
+    """Tasks that imports have under one name and other settings: other lengths, other sets."""
+    name, found = "settings of the tasks", False
+    for task, names in other_tasks(evidence.manifests):
+        found = True
+        yield Finding(
+            name,
+            "alarm",
+            f"{task}: its imported logs have different settings ({', '.join(names)}): they are "
+            "separate tasks here, and no pair is between them.",
+        )
+    if not found:
+        yield Finding(name, "fine", "No imported task has different settings under one name.")
 
 
 def different(own: pd.DataFrame) -> tuple[str, ...]:

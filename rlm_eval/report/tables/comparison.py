@@ -273,7 +273,11 @@ def compare_text(
     partners = matched(left, right)
     rows = with_holm(pd.DataFrame([row for one, other in partners for row in pairs(one, other)]))
     if rows.empty:
-        raise RlmEvalError(f"{a} and {b} share no scored sample; compare runs of the same samples")
+        tasks = [", ".join(sorted(set(side["task_label"]))) for side in (left, right)]
+        why = "" if tasks[0] == tasks[1] else f" (A has {tasks[0]:.200}; B has {tasks[1]:.200})"
+        raise RlmEvalError(
+            f"{a} and {b} share no scored sample{why}; compare runs of the same samples"
+        )
     told = [*_status(frame), f"A = {a}, B = {b}; difference = A - B, paired by sample"]
     for row in rows.to_dict("records"):
         told += ["", *lines(row, margin)]
