@@ -524,8 +524,13 @@ def test_an_interrupt_ends_what_a_sync_form_does_in_another_thread():
         run_sync(work())
 
     loop = asyncio.new_event_loop()
-    with pytest.raises(KeyboardInterrupt):
-        loop.run_until_complete(cell_of_a_notebook())
+    # A shell that starts the tests in the background has them ignore the signal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(cell_of_a_notebook())
+    finally:
+        signal.signal(signal.SIGINT, before)
     loop.close()
     assert ended == [True]
 
