@@ -318,8 +318,8 @@ class Half:
     [
         ({"methods": [Wrong(name=None)]}, r"Wrong.name is None; make it a text"),
         ({"methods": [Wrong(slots="root")]}, r"Wrong.slots is 'root'; make it a tuple"),
-        ({"methods": [rl.methods.RLM]}, r"method: .*RLM'> is neither an instance"),
-        ({"root": rl.model}, r"root: .* is neither an instance"),
+        ({"methods": [rl.methods.RLM]}, r"method: .*RLM'> is neither a dataclass instance"),
+        ({"root": rl.model}, r"root: .* is neither a dataclass instance"),
         ({"n": "many"}, r"n='many': give a whole number"),
         ({"n": 0}, r"task: n=0"),
         ({"redo": ["wrong"]}, r"'wrong' is not a valid Outcome"),
@@ -397,12 +397,9 @@ async def test_a_setting_that_cannot_score_is_told_before_a_sample_runs(tmp_path
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"context": "a", "question": "b", "answer": "c"}\n')
     task = rl.task("custom", path=str(rows), metric="mrcr_openai", tokenizer="approx4")
-    run = await rl.evaluate(task, ["long_context"], root="scripted", folder=tmp_path / "run")
-    (why,) = run.unfinished.values()
-    assert "metric=mrcr_openai needs the column 'prefix'" in why
-    calls = "".join(path.read_text() for path in (tmp_path / "run").rglob("journal.jsonl"))
-    assert '"prompt"' not in calls
-    assert run.attempted == 0
+    with pytest.raises(ConfigError, match="metric=mrcr_openai needs the column 'prefix'"):
+        await rl.evaluate(task, ["long_context"], root="scripted", folder=tmp_path / "run")
+    assert not list(tmp_path.rglob("journal.jsonl"))
 
 
 async def test_a_method_that_answers_with_the_gold_needs_one(tmp_path):

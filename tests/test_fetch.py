@@ -257,9 +257,9 @@ def test_a_member_is_inflated_out_of_volumes_of_any_size(step):
 @pytest.mark.parametrize(
     ("method", "name", "skip", "most", "message"),
     [
-        (zipfile.ZIP_STORED, "pack/file.bin", 0, None, "stands no deflated member pack/file.bin"),
-        (zipfile.ZIP_DEFLATED, "pack/other", 0, None, "stands no deflated member pack/other"),
-        (zipfile.ZIP_DEFLATED, "pack/file.bin", 3, None, "stands no deflated member"),
+        (zipfile.ZIP_STORED, "pack/file.bin", 0, None, "no deflated archive member pack/file.bin"),
+        (zipfile.ZIP_DEFLATED, "pack/other", 0, None, "no deflated archive member pack/other"),
+        (zipfile.ZIP_DEFLATED, "pack/file.bin", 3, None, "no deflated archive member"),
         (zipfile.ZIP_DEFLATED, "pack/file.bin", 0, 4000, "holds more than was pinned"),
         (zipfile.ZIP_DEFLATED, "pack/file.bin", 10**9, None, "the volumes end before"),
     ],

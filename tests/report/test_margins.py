@@ -150,9 +150,11 @@ RECURSION = {
 
 
 def of_study():
-    """The records of the published study on `subject` at 1k, and the lines of their table."""
+    """The records of the study's part `labels` at 1k, and the lines of their table."""
     records = load_records([PUBLISHED / "recursion"])
     chosen = (records["length"] == 1024) & (records["task"] == "oolong_gen_subject")
+    chosen &= records["method"].isin(["long_context", "program_label_each", "rlm"])
+    chosen &= records["sub"].fillna("") != "coder-0.5b"  # part `pair`
     records = records[chosen].reset_index(drop=True)
     found = table.applying(built(records))
     lines = {row["method"].removeprefix("rlm prompt "): row for row in found.csv.to_dict("records")}

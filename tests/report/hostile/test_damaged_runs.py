@@ -112,7 +112,7 @@ def test_records_that_are_a_folder(run, capsys):
     DAMAGE["a folder"](run / "records.parquet")
     line = told(capsys, "score")
     assert "run/records.parquet" in line
-    assert "move it away" in line
+    assert "move it or choose another path" in line
 
 
 @pytest.mark.parametrize("how", ["cut", "empty", "a list"])
