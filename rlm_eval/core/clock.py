@@ -1,17 +1,17 @@
 """Clocks that leave out time in which nothing could be done: suspensions, and outages.
 
-A suspension (SIGSTOP by a scheduler, a frozen container, a paused virtual machine) is detected by a
-heartbeat on the event loop: a gap in which the process used hardly any processor time. Gaps of up
+A suspension (SIGSTOP by a scheduler, a frozen container, a paused virtual machine) stops every
+thread. A thread that only beats detects it: a gap between two beats in which the process used
+hardly any processor time. A plug-in that blocks the event loop does not stop the beats. Gaps of up
 to `LEAST_S` are not told apart from a busy machine, and count as time.
 """
 
 from __future__ import annotations
 
-import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from weakref import WeakKeyDictionary
 
 from rlm_eval.core.messages import warn
 
@@ -20,60 +20,61 @@ LEAST_S = 5.0
 _BEAT_S = 0.5
 
 
-class _Heartbeat:
-    """The heartbeat of one event loop, and the seconds for which it was suspended."""
+class _Detector:
+    """The beats of this process, and the seconds for which it was suspended."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self) -> None:
         self.asleep = 0.0
-        self._latest, self._cpu = time.monotonic(), time.process_time()
-        self._beat(loop)
+        self._lock = threading.Lock()
+        self._monotonic, self._process_time = time.monotonic, time.process_time
+        self._latest, self._cpu = self._monotonic(), self._process_time()
+        threading.Thread(target=self._beat, name="rlm-eval clock", daemon=True).start()
 
-    def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.read()
-        loop.call_later(_BEAT_S, self._beat, loop)
+    def _beat(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(_BEAT_S):
+            self.read()
 
     def read(self) -> float:
         """Return monotonic seconds without suspensions. The first reading after one detects it."""
-        now, cpu = time.monotonic(), time.process_time()
-        still = now - self._latest - (cpu - self._cpu)
-        self._latest, self._cpu = now, cpu
-        if still > LEAST_S:
-            gap = still - _BEAT_S  # the loop may have idled for one beat before
+        with self._lock:
+            now, cpu = self._monotonic(), self._process_time()
+            still = now - self._latest - (cpu - self._cpu)
+            self._latest, self._cpu = now, cpu
+            gap = still - _BEAT_S if still > LEAST_S else 0.0  # it may have idled for one beat
             self.asleep += gap
+            awake = now - self.asleep
+        if gap:
             warn(
                 f"this process stood still for {gap:.0f} s (suspended, or a machine that froze); "
                 "that time counts in no limit and in no latency"
             )
-        return now - self.asleep
+        return awake
 
 
-_heartbeats: WeakKeyDictionary[asyncio.AbstractEventLoop, _Heartbeat] = WeakKeyDictionary()
+_starting = threading.Lock()
+_detector: _Detector | None = None
 
 
-def _heartbeat() -> _Heartbeat | None:
-    """Return the running loop's heartbeat, started by its first use; `None` without a loop."""
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        return None
-    if loop not in _heartbeats:
-        _heartbeats[loop] = _Heartbeat(loop)
-    return _heartbeats[loop]
+def _running() -> _Detector:
+    """Return the process's detector, started by its first use."""
+    global _detector
+    with _starting:
+        if _detector is None:
+            _detector = _Detector()
+        return _detector
 
 
 def awake_time() -> float:
     """Return monotonic seconds, without those in which the process was suspended."""
-    heartbeat = _heartbeat()
-    return time.monotonic() if heartbeat is None else heartbeat.read()
+    return _running().read()
 
 
 def time_asleep() -> float:
-    """Return the seconds for which the process was suspended since the running loop began."""
-    heartbeat = _heartbeat()
-    if heartbeat is None:
-        return 0.0
-    heartbeat.read()
-    return heartbeat.asleep
+    """Return the seconds for which the process was suspended since the clock's first use."""
+    found = _running()
+    found.read()
+    return found.asleep
 
 
 _out_s = 0.0
