@@ -417,7 +417,7 @@ async def test_a_method_that_answers_with_the_gold_needs_one(tmp_path):
           for given, why in [
               ({"role": "root"}, "role='root': give one of Role.ROOT"),
               ({"messages": "hi"}, "messages='hi': give a list of `Message`"),
-              ({"messages": ["hi"]}, "messages: 'hi' is no `Message`"),
+              ({"messages": ["hi"]}, "messages: 'hi' is not a `Message`"),
               ({"position": 3}, "position=3: give a text"),
           ]),
         (tasks.SNiah(**SMALL), Wrong(), "scripted", "Wrong.solve returned 'a text', not an `Ans"),

@@ -36,7 +36,7 @@ def guarded(
     """Turn what a member of a plug-in raises by its own fault into a `ConfigError` of one line.
 
     Errors of the harness pass (from a task group without the group), as do those in `passes` and a
-    full disk. So does any error of this package's classes: the traceback shows a fault of ours.
+    full disk. So does any error of this package's classes: the traceback shows our fault.
     """
     try:
         yield

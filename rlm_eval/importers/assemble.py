@@ -266,7 +266,7 @@ def _facts(row: Row, kind: str, direct: str | None) -> dict[str, Any]:
         }
         | row.facts
         | {"imported": kind, "direct": direct}
-        # Imports made apart are told apart by them where they are read together.
+        # They distinguish imports made apart when these are read together.
         | {name: dict(value) for name in _SETTINGS if (value := getattr(row, name)) is not None}
     )
 

@@ -52,8 +52,8 @@ def unread(found: Counter[tuple[str, str]], samples: int) -> list[str]:
     often = sorted(found.items(), key=lambda one: (-one[1], one[0]))
     rest = len(often) - _MOST
     lines = [
-        f"scorer {name}: in {count} of {samples} samples its value {value:.60} is no number that "
-        "Inspect reads: not scored"
+        f"scorer {name}: in {count} of {samples} samples its value {value:.60} is not a number for "
+        "Inspect: not scored"
         for (name, value), count in often[:_MOST]
     ]
     return lines + ([f"{rest} more values are no numbers"] if rest > 0 else [])

@@ -61,8 +61,8 @@ def by_question(rows: Sequence[Row], told: list[str]) -> list[Row]:
         told.append(
             f"{task}: {len(clashes)} ids stand for different questions, e.g. {first.item!r:.40} "
             f"for {first.question!r:.60} ({first.place}) and {second.question!r:.60} "
-            f"({second.place}): questions are told apart by their text instead. If the texts are "
-            "prompts of the methods, leave `question` out of the map"
+            f"({second.place}): the question's text identifies a sample instead. If the texts "
+            "are prompts of the methods, leave `question` out of the map"
         )
     done = []
     for row in rows:

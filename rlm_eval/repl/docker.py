@@ -75,7 +75,7 @@ container.boot()
 
 
 def _sources() -> str:
-    """Return `container.py` and its imports of ours, as one command-line argument (128 KiB)."""
+    """Return `container.py` and its own imports as one command-line argument (128 KiB)."""
     texts: dict[str, str] = {}
     todo = ["rlm_eval.repl.container"]
     while todo:

@@ -150,7 +150,7 @@ async def check_cost(
 def confirmed_above(config: DictConfig) -> float:
     """Return `confirm_above` of the configuration, in US dollars.
 
-    Raises `ConfigError` if it is no number. NaN is none: no cost would be above it.
+    Raises `ConfigError` if it is not a number. NaN is not one: no cost would be above it.
     """
     try:
         above = float(config.confirm_above)

@@ -84,7 +84,7 @@ def sample(
 
     `target` is the gold answer for a task that scores it; `tokenizer` measures the length.
 
-    Raises `ConfigError` for a question or a context that is no text, such as a data frame.
+    Raises `ConfigError` for a question or a context that is not a text, such as a data frame.
     """
     question = question_of(question, "sample")
     value = context if isinstance(context, str) else texts_of(context, "sample: context")
@@ -117,7 +117,7 @@ async def solve(
     setting, such as `budget`; `EndpointUnusable` if a model cannot answer at all.
     """
     if not isinstance(sample, Sample):
-        raise ConfigError(f"sample: {sample!r:.80} is no `Sample`; rl.sample() makes one")
+        raise ConfigError(f"sample: {sample!r:.80} is not a `Sample`; rl.sample() makes one")
     SOLVE.check(settings)
     slots = models_of(root, sub, models)
     _, (cell,) = await asyncio.to_thread(

@@ -20,7 +20,7 @@ def check_messages(messages: object, where: str = "call") -> None:
         raise WrongCall(f"session.{where}: messages={messages!r:.80}: give a list of `Message`")
     for message in messages:
         if not isinstance(message, Message):
-            raise WrongCall(f"session.{where}: messages: {message!r:.80} is no `Message`")
+            raise WrongCall(f"session.{where}: messages: {message!r:.80} is not a `Message`")
         if not isinstance(message.role, str) or not isinstance(message.content, str):
             raise WrongCall(f"session.{where}: {message!r:.80}: give texts as role and content")
 

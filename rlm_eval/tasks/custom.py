@@ -37,7 +37,7 @@ OWN_METRICS = {"contains": normalized_contains, "exact": normalized_exact}
 _LISTED = re.compile(r"(?<![\d.,])\d+(?:,\d+){2,}(?![\d.,])")
 """[1,2,5]: one comma could be that of a decimal."""
 _WRITTEN = re.compile(r"\.\d*[1-9]0+$|[eE]\d")
-"""A gold in digits that is no number: a version such as 3.10, a commit such as 12e4567."""
+"""A gold in digits that is not a number: a version such as 3.10, a commit such as 12e4567."""
 _METRICS = (*OWN_METRICS, *(name for name in SCORERS if name != "browsecomp_judge"))
 """That one reads the reply of a judge, in which no gold occurs."""
 _OF_TEXTS = (*OWN_METRICS, "ruler_all", "ruler_part", "set_f1")

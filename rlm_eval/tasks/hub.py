@@ -38,10 +38,10 @@ from rlm_eval.tasks.hub_rows import Source
 
 _OTHER_FORM = (AttributeError, LookupError, SyntaxError, TypeError, ValueError)
 """What reading a row of another form raises."""
-_CHECKED: dict[str, set[str]] = {}
-"""Task -> samples whose golds this process has checked: every cell of a sweep draws them anew."""
-_TOLD = ""
-"""In place of a sample: one with a fault was named."""
+_CHECKED: set[tuple[str, str]] = set()
+"""(task, sample) whose golds this process has checked: every cell of a sweep draws them anew."""
+_NAMED: set[str] = set()
+"""Tasks of which one published gold with a fault was named."""
 
 
 def local_files(task: object) -> list[str]:
@@ -90,21 +90,22 @@ class LoadedTask(SampledTask):
         return distinct(self._kept_samples() if self.pinned else self._samples())
 
     def _samples(self) -> Iterator[Sample]:
-        checked = _CHECKED.setdefault(repr(self), set())
         for index, draft in enumerate(itertools.islice(self.drafts(), self.n)):
             context = make_context(draft.context, self.counter, draft.tokens)
             length = 1 << max(0, context.tokens - 1).bit_length()
             sample = make_sample(self.name, index, length, draft, context, self.OUTPUT_CAP)
-            if not checked & {sample.id, _TOLD}:
-                self._check_gold(sample, checked)
+            self._check_gold(sample)
             yield sample
 
-    def _check_gold(self, sample: Sample, checked: set[str]) -> None:
+    def _check_gold(self, sample: Sample) -> None:
+        own = repr(self)
+        if own in _NAMED or (own, sample.id) in _CHECKED:
+            return
         named = f"sample {sample.index + 1} (item {sample.item})"
         with self.reading(named):
             fault = self.gold_fault(sample)
         if fault is None:
-            checked.add(sample.id)
+            _CHECKED.add((own, sample.id))
             return
         shown = "" if self.protected else f" {sample.target!r:.60}"
         told = f"{self._place}, {named}: the gold{shown} {fault}"
@@ -112,7 +113,7 @@ class LoadedTask(SampledTask):
             raise ConfigError(f"{told}. {self.gold_form}")
         # Published golds are scored as they are, the benchmark's own errors included.
         warn(f"{told}; it is kept as published, and further ones are not named")
-        checked.add(_TOLD)
+        _NAMED.add(own)
 
     def gold_fault(self, sample: Sample) -> str | None:
         """Say why a gold cannot be scored; `None` where it can.

@@ -241,11 +241,11 @@ def test_values_that_are_no_numbers_are_counted_and_named(tmp_path, capsys):
     records = imported(tmp_path / "run", log(tmp_path / "log.json", samples, ["judge"]))
     assert records["score"].dropna().tolist() == [1.0]
     told = capsys.readouterr().out
-    assert "scorer judge: in 2 of 5 samples its value 'fail' is no number" in told
+    assert "scorer judge: in 2 of 5 samples its value 'fail' is not a number" in told
     assert "in 1 of 5 samples its value 'inf'" in told
     assert "nan" not in told
     stored = "".join(p.read_text() for p in (tmp_path / "run").rglob("scores.jsonl"))
-    assert "the value 'fail' of judge is no number" in stored
+    assert "the value 'fail' of judge is not a number" in stored
 
 
 @pytest.mark.parametrize(

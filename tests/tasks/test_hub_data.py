@@ -353,7 +353,7 @@ V2 = {
         (TASKS["synth"], SYNTH | {"answer_type": None}, "null for answer_type"),
         (TASKS["real"], REAL | {"answer": None}, "null for answer"),
         (TASKS["real"], REAL | {"answer": " "}, "gives an empty answer 1, not 0"),
-        (TASKS["real"], REAL | {"answer": ["a", "b"]}, "is no text or whole number"),
+        (TASKS["real"], REAL | {"answer": ["a", "b"]}, "is neither a text nor a whole number"),
         (OolongPairs(**SHORT), SYNTH | {"context_window_text_with_labels": 3}, "TypeError"),
     ],
 )  # fmt: skip

@@ -211,7 +211,7 @@ class _Sample:
             flag = found.flag or name
             if found.value is None and found.parsed is None and not is_unscored(value):
                 self._odd[name, repr(value)] += 1
-                flag = f"the value {value!r:.60} of {name} is no number"
+                flag = f"the value {value!r:.60} of {name} is not a number"
             label = THEIRS if name == first else verdicts.other(name)
             yield Score(label, found.value, parsed or found.parsed, "1", flag)
 

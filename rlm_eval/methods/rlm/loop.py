@@ -118,7 +118,7 @@ class Loop:
         return Answer(text, provenance="fallback", outcome=Outcome.LIMIT_TURNS)
 
     def _repl_options(self) -> dict[str, Any]:
-        """The dialect's options; a scaffold is told what `rlm_query` starts at this depth."""
+        """The dialect's options; a scaffold also gets what `rlm_query` starts at this depth."""
         options = dict(self.words.repl_options)
         if "scaffold" in options and self.view.max_depth > 1:
             children = "loops" if self.view.recursion else "calls"

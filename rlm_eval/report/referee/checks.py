@@ -213,7 +213,7 @@ def no_score(evidence: Evidence) -> Iterator[Finding]:
 
 
 def errors_as_answers(evidence: Evidence) -> Iterator[Finding]:
-    """Answers that are the error text of a client or a server: a failed request is no answer."""
+    """Answers that are the error text of a client or a server: no answer, a failed request."""
     name, texts = "errors as answers", evidence.answers
     hit = texts[[is_fault(answer) for answer in texts["answer"]]]
     if hit.empty:

@@ -102,7 +102,7 @@ class OolongReal(LoadedTask):
         gold = whole(row["answer"])
         with self.reading(f"row {row['id']}"):
             if not isinstance(gold, str | int):  # a list is a text with commas
-                raise TypeError(f"the answer {gold!r:.60} is no text or whole number")
+                raise TypeError(f"the answer {gold!r:.60} is neither a text nor a whole number")
         gold = str(gold)
         return Draft(str(row["question"]), text, gold, key, item, tokens=tokens, meta=meta)
 
